@@ -1,0 +1,23 @@
+"""Where things stand: one module knows the folders, so that no notebook depends on its working directory."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = ROOT / "data_manifests"
+REFERENCE = ROOT / "figures" / "reference"
+
+
+def workspace() -> Path:
+    """Folder that holds `store/`, `runs/` and `figures/`: the repository, or `ECSUPPORT_WORKSPACE` where set."""
+    return Path(os.environ.get("ECSUPPORT_WORKSPACE") or ROOT).resolve()
+
+
+def notebooks() -> Path:
+    """Folder of the notebooks and their `index.toml`: the repository's, or `ECSUPPORT_NOTEBOOKS` where set."""
+    return Path(os.environ.get("ECSUPPORT_NOTEBOOKS") or ROOT / "notebooks").resolve()
+
+
+def store() -> Path:
+    """Folder of the artefacts that `core.artefacts.ensure` makes."""
+    return workspace() / "store"

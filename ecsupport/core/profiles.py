@@ -1,0 +1,120 @@
+"""Profiles: how large a run is. A frozen dataclass read from a TOML file; an unknown key is an error."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ecsupport.core import paths
+from ecsupport.core.errors import UserError
+
+FOLDER = Path(__file__).with_suffix("")
+TASKS = ("cohort", "invasion")
+
+
+@dataclass(frozen=True)
+class CohortSize:
+    """Patients and images of each pool; the paper's counts are in Results, "Data".
+
+    `validation_positives` and `test_positives` are exact image counts for the positive class; 0 leaves them to 8:1:1.
+    """
+
+    version: str
+    carcinoma_patients: int
+    carcinoma_images: int
+    control_patients: int
+    control_images: int
+    mri_patients: int
+    mri_images: int
+    extra_patients: int
+    extra_images: int
+    instrument_patients: int
+    instrument_images: int
+    validation_positives: int
+    test_positives: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One run's sizes. `task` selects the endpoint, `image_size` is the side in pixels, `threads` the CPU threads."""
+
+    name: str
+    description: str
+    task: str
+    image_size: int
+    bootstrap_resamples: int
+    seeds: tuple[int, ...]
+    threads: int
+    cohort: CohortSize
+
+
+def names() -> list[str]:
+    """Names of the profiles that exist."""
+    return sorted(f.stem for f in FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> Profile:
+    """Read `profiles/<name>.toml`; UserError for an unknown profile, an unknown, missing or ill-typed key."""
+    file = FOLDER / f"{name}.toml"
+    if name not in names():
+        raise UserError(f"unknown profile {name!r}. Choose one of: {', '.join(names())}")
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{file.name}: not valid TOML ({error}). Mend that line") from error
+    profile = _build(Profile, {"name": name, **values}, file.name)
+    if profile.task not in TASKS:
+        raise UserError(f"{file.name}: task = {profile.task!r} is unknown. Choose one of: {', '.join(TASKS)}")
+    return profile
+
+
+def _build(kind: type, values: dict[str, Any], where: str) -> Any:
+    known = {f.name: f.type for f in fields(kind)}
+    unknown, missing = sorted(set(values) - set(known)), sorted(set(known) - set(values))
+    if unknown or missing:
+        problem = f"unknown key {unknown[0]!r}" if unknown else f"missing key {missing[0]!r}"
+        raise UserError(f"{where}: {problem}. Keys are: {', '.join(known)}")
+    built = {}
+    for key, value in values.items():
+        if known[key] is CohortSize and isinstance(value, dict):
+            built[key] = _build(CohortSize, value, f"{where} [{key}]")
+        elif known[key] == tuple[int, ...] and isinstance(value, list):
+            built[key] = tuple(value)
+        elif type(value) is known[key]:
+            built[key] = value
+        else:
+            raise UserError(
+                f"{where}: {key} = {value!r} should be of type {getattr(known[key], '__name__', known[key])}"
+            )
+    return kind(**built)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A profile on a cohort: the embedded phantoms, or a person's own manifest (`cohort`, a CSV path)."""
+
+    profile: Profile
+    cohort: Path | None = None
+
+    @classmethod
+    def open(cls, profile: str = "smoke", cohort: str = "") -> "Run":
+        """Build the run of the two notebook parameters; UserError where the profile or the manifest does not exist."""
+        path = Path(cohort).expanduser().resolve() if cohort else None
+        if path and not path.is_file():
+            raise UserError(f"manifest {path} does not exist. Give COHORT the path of a CSV file")
+        return cls(load(profile), path)
+
+    @property
+    def name(self) -> str:
+        """Folder name of the run: the profile's, with the manifest's after it for own images."""
+        return self.profile.name + (f"-{self.cohort.stem}" if self.cohort else "")
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the run's tables, pictures and ledger."""
+        return paths.workspace() / "figures" / self.name
+
+    @property
+    def notebooks(self) -> Path:
+        """Folder of the run's executed notebooks and report."""
+        return paths.workspace() / "runs" / self.name
