@@ -1,0 +1,58 @@
+"""Pixels of a manifest's rows, rendered or read once and kept in the store in blocks."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from ecsupport.cohort import phantom
+from ecsupport.core.artefacts import Spec, ensure
+from ecsupport.core.errors import row_error
+
+BLOCK = 512
+
+
+def load(images: pd.DataFrame, size: int, *, manifest: Path | None = None, workers: int = 1) -> np.ndarray:
+    """Images of the rows, in their order. Returns (N, size, size) uint8, grey.
+
+    Phantoms are rendered; files are read from beside `manifest`, turned grey and resized (bicubic, antialiased).
+    Only blocks that the store lacks are made, `workers` at a time; the bytes do not depend on `workers`.
+    UserError names the row of an image that cannot be read.
+    """
+    specs = []
+    for start in range(0, len(images), BLOCK):
+        block = images.iloc[start : start + BLOCK]
+        arguments = {"images": block["image"].tolist(), "hashes": block["hash"].tolist(), "size": size}
+        if manifest is None:
+            specs.append(Spec("images", make_phantoms, arguments))
+        else:
+            specs.append(Spec("images", make_files, {**arguments, "manifest": str(manifest)}))
+    if workers > 1 and len(specs) > workers:
+        with ProcessPoolExecutor(workers) as pool:
+            folders = list(tqdm(pool.map(ensure, specs), total=len(specs), desc="images", disable=None))
+    else:
+        folders = [ensure(spec) for spec in tqdm(specs, desc="images", disable=None)]
+    parts = [np.load(folder / "images.npy", mmap_mode="r") for folder in folders]
+    return np.concatenate(parts) if parts else np.empty((0, size, size), np.uint8)
+
+
+def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int) -> None:
+    """Render a block into `folder`; `hashes` only make the artefact know its recipes."""
+    rows = [name.split("/") for name in images]
+    pixels = [phantom.render(version, name, int(index), modality, size) for version, name, modality, index in rows]
+    np.save(folder / "images.npy", np.stack(pixels))
+
+
+def make_files(folder: Path, images: list[str], hashes: list[str], size: int, manifest: str) -> None:
+    """Read a block of files into `folder`."""
+    pixels = []
+    for name in images:
+        try:
+            with Image.open(Path(manifest).parent / name) as picture:
+                pixels.append(np.asarray(picture.convert("L").resize((size, size), Image.Resampling.BICUBIC)))
+        except (OSError, UnidentifiedImageError, ValueError) as error:
+            raise row_error(manifest, name, f"cannot read the image ({error})", "Export it anew as PNG") from error
+    np.save(folder / "images.npy", np.stack(pixels))

@@ -1,0 +1,130 @@
+"""Manifests: own files are checked row by row, phantoms are generated and hashed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ecsupport.cohort import images, manifest, phantom
+from ecsupport.core import artefacts, profiles
+from ecsupport.core.errors import UserError
+from ecsupport.core.paths import MANIFESTS
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Six small PNG files of four patients and their manifest."""
+    rng = np.random.default_rng(0)
+    rows = [("a/1.png", "P1", "north", "us", 1), ("a/2.png", "P1", "north", "us", 1), ("b.png", "P2", "south", "us", 0),
+            ("c.png", "P3", "south", "us", 0), ("d.png", "P4", "north", "mri", 1), ("e.png", "P4", "north", "mri", 1)]
+    (tmp_path / "a").mkdir()
+    for name, *_ in rows:
+        Image.fromarray(rng.integers(0, 256, (40, 50), np.uint8)).save(tmp_path / name)
+    frame = pd.DataFrame(rows, columns=list(manifest.REQUIRED))
+
+    def write(change=lambda f: f):
+        change(frame.copy()).to_csv(tmp_path / "own.csv", index=False)
+        return tmp_path / "own.csv"
+
+    return write
+
+
+def test_own_manifest_reads(own):
+    frame = manifest.read(own())
+    assert list(frame.columns) == list(manifest.COLUMNS)
+    assert set(frame["source"]) == {"file"} and frame["hash"].str.len().eq(64).all()
+
+
+def changed(row, column, value):
+    def change(frame):
+        frame[column] = frame[column].astype(object)
+        frame.loc[row, column] = value
+        return frame
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="centre"), "column 'centre' is missing"),
+        (lambda f: f.iloc[:0], "no rows"),
+        (changed(2, "patient_id", None), "row 3: empty patient_id"),
+        (changed(1, "modality", "ct"), "row 2: unknown modality.*us or mri"),
+        (changed(3, "label", 2), "row 4: label is not 0 or 1"),
+        (changed(1, "image", "a/1.png"), "row 2: image listed twice"),
+        (changed(4, "image", "lost.png"), "row 5: image file does not exist"),
+        (lambda f: f.assign(split=["train", "test", "train", "test", "", ""]), "row 2: patient P1 is in test and in train"),
+        (lambda f: f.assign(split="holdout"), "row 1: unknown split"),
+        (lambda f: f.assign(label=1), "no ultrasound image with label 0"),
+    ],
+)
+def test_bad_manifest_gives_one_message_with_row_and_remedy(own, change, message):
+    with pytest.raises(UserError, match=message):
+        manifest.read(own(change))
+
+
+def test_unreadable_image_is_named(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
+    path = own()
+    (tmp_path / "b.png").write_bytes(b"not a picture")
+    frame = manifest.read(path)
+    with pytest.raises(UserError, match=r"own.csv, row b.png: cannot read the image.*PNG"):
+        images.load(frame, 32, manifest=path)
+    left = [f for f in (tmp_path / "workspace" / "store").rglob("*") if f.name == "images.npy" and "making" not in str(f)]
+    assert left == []
+
+
+def test_files_and_phantoms_load_alike(tmp_path, monkeypatch):
+    """A phantom written as PNG and read back through a manifest is the same picture."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
+    rows = manifest.phantoms(profiles.load("smoke").cohort).iloc[[0, 1, 700, 1300]]
+    pixels = images.load(rows, 64)
+    assert pixels.shape == (4, 64, 64) and pixels.dtype == np.uint8
+    names = [f"{i}.png" for i in range(4)]
+    for name, picture in zip(names, pixels, strict=True):
+        Image.fromarray(picture).save(tmp_path / name)
+    own = rows.assign(image=names, split="")
+    own.to_csv(tmp_path / "own.csv", index=False)
+    frame = manifest.read(tmp_path / "own.csv")
+    np.testing.assert_array_equal(images.load(frame, 64, manifest=tmp_path / "own.csv"), pixels)
+
+
+def test_workers_do_not_change_the_bytes(tmp_path, monkeypatch):
+    rows = manifest.phantoms(profiles.load("smoke").cohort).iloc[::4]
+    monkeypatch.setattr(images, "BLOCK", 100)
+    loaded = []
+    for workers in (1, 3):
+        monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / str(workers)))
+        loaded.append(images.load(rows, 32, workers=workers))
+    np.testing.assert_array_equal(*loaded)
+
+
+def test_pools_are_disjoint_and_counted():
+    size = profiles.load("smoke").cohort
+    frame = manifest.phantoms(size)
+    assert len(frame) == (size.carcinoma_images + size.control_images + size.mri_images + size.extra_images
+                          + size.instrument_images)  # fmt: skip
+    owners = frame.groupby("patient_id")["source"].nunique()
+    assert owners.max() == 1
+    us = set(frame.loc[(frame["modality"] == "us") & (frame["source"] == "phantom"), "patient_id"])
+    assert not us & set(frame.loc[(frame["modality"] == "mri") & (frame["source"] != "instrument"), "patient_id"])
+    assert set(frame.loc[frame["source"] == "phantom_extra", "label"]) == {0}
+
+
+def test_committed_digests_still_hold():
+    """The cohort of every profile is frozen by the SHA-256 of its manifest."""
+    committed = pd.read_csv(MANIFESTS / "phantom" / "digests.csv").set_index("profile")
+    assert set(committed.index) == set(profiles.names())
+    for name in ("smoke", "laptop"):  # the paper profile's is checked where its manifest is built anyway
+        frame = manifest.phantoms(profiles.load(name).cohort)
+        assert artefacts.sha256(manifest.to_csv(frame).encode()) == committed.loc[name, "sha256"]
+        assert len(frame) == committed.loc[name, "images"]
+
+
+def test_covariates_come_one_row_a_patient():
+    frame = manifest.phantoms(profiles.load("smoke").cohort)
+    people = manifest.patients(frame)
+    assert people["patient_id"].is_unique and len(people) == frame["patient_id"].nunique()
+    who = phantom.patient("phantom-v1-easy", "EC00001")
+    assert people.set_index("patient_id").loc["EC00001", "age"] == who.age
