@@ -8,6 +8,7 @@ VENV    ?= .venv
 PROFILE ?= smoke
 COHORT  ?=
 GROUP   ?=
+TESTS   ?= tests
 
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m ecsupport
@@ -25,7 +26,7 @@ figure-% table-%: $(VENV)/.complete  ## re-make one item with what it needs, e.g
 	@$(RUN) item $@ $(RUN_OPTIONS)
 
 test: $(VENV)/.complete  ## unit tests, a fresh smoke run, then every committed notebook against it
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest $(TESTS)
 
 lab: $(VENV)/.complete  ## open JupyterLab on the first notebook
 	@$(BIN)/jupyter lab notebooks/01_data_split.ipynb

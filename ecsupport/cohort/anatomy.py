@@ -182,7 +182,8 @@ def section(uterus: Uterus, view: View, x: np.ndarray, y: np.ndarray, edge: floa
     reaches = [(tongue, view.penetration(tongue)) for tongue in uterus.tongues]
     tumours = [in_lining(uterus.mass)] if uterus.mass else []
     tumours += [invading(tongue, reach) for tongue, reach in reaches if reach > 0]
-    surroundings = sum(np.cos(kx * x + ky * y + phase) for kx, ky, phase in view.surroundings)
+    waves = (np.cos(kx * x + ky * y + phase) for kx, ky, phase in view.surroundings)
+    surroundings = sum(waves, np.zeros_like(x))
     cavity = None
     if uterus.cavity != "hidden":
         cavity = inside(np.abs(v) - uterus.cavity_width) * inside(np.abs(u) - 0.8 * lining) * in_endometrium
@@ -223,7 +224,7 @@ def _serosa(
     radius = np.sqrt(p * p + q * q) + 1e-4
     cosine, sine = p / radius, q / radius
     gu, gv = cosine / length, sine / uterus.width
-    steepness = np.sqrt(gu * gu + gv * gv)
+    steepness = np.sqrt(gu * gu + gv * gv) + 1e-6
     distance = (radius - 1 - _wobble(cosine, sine, uterus.serosa_harmonics)) / steepness
     return distance, (gu / steepness, gv / steepness)
 

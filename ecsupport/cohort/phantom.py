@@ -157,14 +157,14 @@ def _tongues(recipe: Recipe, rng: np.random.Generator) -> tuple[Tongue, ...]:
     low, high = recipe.depth_deep if rng.random() < recipe.deep_share else recipe.depth_superficial
     site, plane = rng.uniform(0, 2 * np.pi), rng.uniform(-0.5, 0.5)
     depth = rng.uniform(low, high)
-    first = Tongue(site, rng.uniform(*recipe.tongue_half_angle), depth, plane, rng.uniform(0.8, 1.4))
+    first = Tongue(site, rng.uniform(*recipe.tongue_half_angle), depth, plane, rng.uniform(0.6, 1.1))
     others = tuple(
         Tongue(
             site + rng.normal(0, 0.8),
             rng.uniform(*recipe.tongue_half_angle),
             depth * rng.uniform(0.5, 0.95),
             plane + rng.normal(0, 0.2),
-            rng.uniform(0.6, 1.2),
+            rng.uniform(0.5, 1.0),
         )
         for _ in range(rng.integers(0, 3))
     )
