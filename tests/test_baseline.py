@@ -9,8 +9,8 @@ from ecsupport.screening.baseline import block_features, fit_and_score
 
 def pictures(rng, n):
     """Noise images; the positive class is brighter in one block."""
-    images, label = rng.integers(0, 200, (n, 16, 16), np.uint8), np.arange(n) % 2
-    images[label == 1, :2, :2] += 50
+    images, label = rng.integers(0, 200, (n, 32, 32), np.uint8), np.arange(n) % 2
+    images[label == 1, :4, :4] += 50
     return images, label
 
 

@@ -36,6 +36,6 @@ def fit_and_score(
     weight = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[index].astype(float)
     for c in (0, 1):
         weight[label == c] /= weight[label == c].sum()
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=2000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
     model.fit(block_features(train), label, logisticregression__sample_weight=weight * len(label))
     return model.predict_proba(block_features(test))[:, 1]
