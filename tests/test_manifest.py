@@ -1,12 +1,14 @@
 """Manifests: own files are checked row by row, phantoms are generated and hashed."""
 
+import runpy
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from ecsupport.cohort import images, manifest, phantom
-from ecsupport.core import artefacts, profiles
+from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import MANIFESTS
 
@@ -15,8 +17,14 @@ from ecsupport.core.paths import MANIFESTS
 def own(tmp_path):
     """Six small PNG files of four patients and their manifest."""
     rng = np.random.default_rng(0)
-    rows = [("a/1.png", "P1", "north", "us", 1), ("a/2.png", "P1", "north", "us", 1), ("b.png", "P2", "south", "us", 0),
-            ("c.png", "P3", "south", "us", 0), ("d.png", "P4", "north", "mri", 1), ("e.png", "P4", "north", "mri", 1)]
+    rows = [
+        ("a/1.png", "P1", "north", "us", 1),
+        ("a/2.png", "P1", "north", "us", 1),
+        ("b.png", "P2", "south", "us", 0),
+        ("c.png", "P3", "south", "us", 0),
+        ("d.png", "P4", "north", "mri", 1),
+        ("e.png", "P4", "north", "mri", 1),
+    ]
     (tmp_path / "a").mkdir()
     for name, *_ in rows:
         Image.fromarray(rng.integers(0, 256, (40, 50), np.uint8)).save(tmp_path / name)
@@ -54,7 +62,10 @@ def changed(row, column, value):
         (changed(3, "label", 2), "row 4: label is not 0 or 1"),
         (changed(1, "image", "a/1.png"), "row 2: image listed twice"),
         (changed(4, "image", "lost.png"), "row 5: image file does not exist"),
-        (lambda f: f.assign(split=["train", "test", "train", "test", "", ""]), "row 2: patient P1 is in test and in train"),
+        (
+            lambda f: f.assign(split=["train", "test", "train", "test", "", ""]),
+            "row 2: patient P1 is in test and in train",
+        ),
         (lambda f: f.assign(split="holdout"), "row 1: unknown split"),
         (lambda f: f.assign(label=1), "no ultrasound image with label 0"),
     ],
@@ -71,7 +82,9 @@ def test_unreadable_image_is_named(own, tmp_path, monkeypatch):
     frame = manifest.read(path)
     with pytest.raises(UserError, match=r"own.csv, row b.png: cannot read the image.*PNG"):
         images.load(frame, 32, manifest=path)
-    left = [f for f in (tmp_path / "workspace" / "store").rglob("*") if f.name == "images.npy" and "making" not in str(f)]
+    left = [
+        f for f in (tmp_path / "workspace" / "store").rglob("*") if f.name == "images.npy" and "making" not in str(f)
+    ]
     assert left == []
 
 
@@ -112,14 +125,25 @@ def test_pools_are_disjoint_and_counted():
     assert set(frame.loc[frame["source"] == "phantom_extra", "label"]) == {0}
 
 
-def test_committed_digests_still_hold():
-    """The cohort of every profile is frozen by the SHA-256 of its manifest."""
-    committed = pd.read_csv(MANIFESTS / "phantom" / "digests.csv").set_index("profile")
-    assert set(committed.index) == set(profiles.names())
-    for name in ("smoke", "laptop"):  # the paper profile's is checked where its manifest is built anyway
-        frame = manifest.phantoms(profiles.load(name).cohort)
-        assert artefacts.sha256(manifest.to_csv(frame).encode()) == committed.loc[name, "sha256"]
-        assert len(frame) == committed.loc[name, "images"]
+@pytest.mark.parametrize("name", profiles.names())
+def test_frozen_cohort_is_the_committed_one(name):
+    """Every profile's manifest with its split has the committed digest; `paper` has the published counts."""
+    freeze = runpy.run_path(str(MANIFESTS / "phantom" / "freeze.py"))["frozen"]
+    done, row = freeze(name)
+    committed = pd.read_csv(MANIFESTS / "phantom" / "digests.csv", index_col="profile").loc[name]
+    assert row == {"profile": name, **committed.to_dict()}
+    if name == "smoke":
+        assert manifest.to_csv(done) == (MANIFESTS / "phantom" / "smoke.csv").read_text()
+    if name == "paper":  # Results, "Data"
+        assert committed[["train_carcinoma", "validation_carcinoma", "test_carcinoma"]].tolist() == [2698, 320, 336]
+        assert committed[["validation_control", "test_control"]].tolist() == [320, 336]
+        us = done[(done["source"] == "phantom") & (done["modality"] == "us")]
+        assert us.groupby("label").size().to_dict() == {0: 33189, 1: 3354}
+        assert us.groupby("label")["patient_id"].nunique().to_dict() == {0: 7300, 1: 651}
+        mri = done[(done["source"] == "phantom") & (done["modality"] == "mri")]
+        assert len(mri) == 34214
+        assert mri.groupby("split")["patient_id"].nunique().to_dict() == {"train": 332, "test": 166}
+        assert not set(mri["patient_id"]) & set(us["patient_id"])
 
 
 def test_covariates_come_one_row_a_patient():

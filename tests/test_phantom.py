@@ -1,5 +1,7 @@
 """The phantom cohort: images are pure functions of their key, and the truth that comes with them is the truth."""
 
+import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -31,9 +33,9 @@ def test_same_bytes_in_any_order_and_in_another_process():
         "print(json.dumps([hashlib.sha256(p.render('phantom-v1', p.patient_id(a, n), i, m, 64)).hexdigest()"
         " for a, n, i, m in keys]))"
     )
-    run = subprocess.run([sys.executable, "-c", code, json.dumps(KEYS[::-1])], cwd=ROOT, capture_output=True, check=True)
-    import hashlib
-
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(KEYS[::-1])], cwd=ROOT, capture_output=True, check=True
+    )
     assert json.loads(run.stdout) == [hashlib.sha256(here[key]).hexdigest() for key in KEYS[::-1]]
 
 
@@ -83,8 +85,8 @@ def test_proportions_and_labels_agree():
 
 def test_anatomy_is_nested():
     """From the endometrium outwards: junctional zone, myometrium, serosa; nothing of the uterus lies in fat."""
-    name = next(n for n in (phantom.patient_id("control", i) for i in range(1, 50))
-                if phantom.patient(V1, n).diagnosis == "normal" and not phantom.patient(V1, n).uterus.fibroids)  # fmt: skip
+    plain = (phantom.patient(V1, phantom.patient_id("control", i)) for i in range(1, 50))
+    name = next(who.patient_id for who in plain if who.diagnosis == "normal" and not who.uterus.fibroids)
     labels = phantom.truth(V1, name, 0, "us", 256).labels
     column = labels[:, 128]
     inner = [TISSUES[t] for t in column[np.r_[True, np.diff(column) != 0]]]
@@ -112,6 +114,32 @@ def test_tongue_reaches_exactly_its_depth():
         assert (deepest - 0.1) / (0.5 - 0.1) == pytest.approx(depth, abs=0.01)
         assert cut.visible_depth(uterus) == depth and cut.shows_invasion(uterus)
         assert not View("axial", 0.0, (0.0, 0.0), 1.0, 1.2, ()).shows_invasion(uterus)  # the plane misses it
+
+
+def test_only_tumour_tells_a_carcinoma_apart():
+    """Without its mass and tongues a carcinoma's section is the section of a control of the same measures."""
+    for i in range(1, 15):
+        name = phantom.patient_id("carcinoma", i)
+        uterus, cut = phantom.patient(V1, name).uterus, phantom.view(V1, name, 0, "us")
+        bare = dataclasses.replace(uterus, mass=None, tongues=())
+        x, y = np.meshgrid(*[np.linspace(-1, 1, 96)] * 2)
+        with_tumour, without = (anatomy.section(u, cut, x, y, edge=0.02) for u in (uterus, bare))
+        assert without.covers[-1] is None
+        for tissue, cover in enumerate(with_tumour.covers[:-1]):
+            assert cover is without.covers[tissue] is None or np.array_equal(cover, without.covers[tissue])
+
+
+def test_tumour_stays_within_its_angle():
+    """Outside the half-angle of its only tongue there is no tumour at all, not even along the endometrium."""
+    tongue = anatomy.Tongue(angle=np.pi / 2, half_angle=0.4, depth=0.8, plane=0.0, half_plane=1.0)
+    uterus = dataclasses.replace(
+        phantom.patient(V1, "NU00001").uterus, tongues=(tongue,), pear=0.0, bend=0.0, fibroids=(), polyp=None
+    )
+    cut = View("sagittal", 0.0, (0.0, 0.0), 1.0, 0.0, ())
+    x, y = np.meshgrid(*[np.linspace(-1, 1, 200)] * 2)
+    tumour = anatomy.section(uterus, cut, x, y, edge=0.01).covers[-1]
+    _, _, sine = anatomy._endometrium(uterus, uterus.endometrium_length, x, y)
+    assert tumour.max() == 1 and tumour[sine < np.cos(0.4)].max() == 0
 
 
 def test_some_carcinomas_do_not_invade_and_some_views_miss():

@@ -1,4 +1,4 @@
-"""The patient-level split: properties on random cohorts, and the published counts at paper scale."""
+"""The patient-level split: properties on random cohorts."""
 
 import numpy as np
 import pandas as pd
@@ -7,9 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecsupport.cohort import manifest, split
-from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
-from ecsupport.core.seeds import generator
 
 
 def cohort(rng, n_patients=120, share=0.3, largest=9, modality="us"):
@@ -17,7 +15,10 @@ def cohort(rng, n_patients=120, share=0.3, largest=9, modality="us"):
     rows = []
     for p in range(n_patients):
         label, centre = int(rng.random() < share), f"centre_{rng.integers(5)}"
-        rows += [(f"{modality}{p}/{i}", f"{modality}{p}", centre, modality, label) for i in range(rng.integers(1, largest + 1))]
+        rows += [
+            (f"{modality}{p}/{i}", f"{modality}{p}", centre, modality, label)
+            for i in range(rng.integers(1, largest + 1))
+        ]
     frame = pd.DataFrame(rows, columns=["image", "patient_id", "centre", "modality", "label"])
     return frame.assign(split="", invasion_depth=np.nan)
 
@@ -81,7 +82,9 @@ def test_exact_counts_are_hit_or_refused(images, seed):
     except UserError as error:
         assert "is the nearest found" in str(error) or "no image of one class" in str(error)
         return
-    drawn = split.split(images, images["label"], split.ULTRASOUND, rng=np.random.default_rng(seed), exact=wanted, balance=())
+    drawn = split.split(
+        images, images["label"], split.ULTRASOUND, rng=np.random.default_rng(seed), exact=wanted, balance=()
+    )
     for name, count in wanted.items():
         assert images["label"][drawn == name].sum() == count
     assert done["split"].eq("train").any()
@@ -93,30 +96,12 @@ def test_mri_patients_follow_their_ultrasound():
     us = cohort(rng, 80)
     mri = us.assign(modality="mri", image=us["image"] + "m")
     done = split.assign(pd.concat([us, mri], ignore_index=True), task="cohort", rng=rng)
-    place = done[(done["modality"] == "us") & done["split"].isin(split.ULTRASOUND)].groupby("patient_id")["split"].first()
+    place = (
+        done[(done["modality"] == "us") & done["split"].isin(split.ULTRASOUND)].groupby("patient_id")["split"].first()
+    )
     for patient, where in done[done["modality"] == "mri"].groupby("patient_id")["split"].first().items():
         if patient in place:
             assert where == place[patient]
-
-
-def test_paper_scale_gives_the_published_counts():
-    """Results, "Data": 2,698 + 320 + 336 carcinoma images, balanced; 332 + 166 MRI patients; 69,757 images."""
-    size = profiles.load("paper").cohort
-    images = manifest.phantoms(size)
-    done = split.assign(
-        images, task="cohort", rng=generator(size.version, "split"),
-        positives={"validation": size.validation_positives, "test": size.test_positives},
-    )  # fmt: skip
-    us = done[(done["source"] == "phantom") & (done["modality"] == "us")]
-    counts = us.groupby(["label", "split"]).size()
-    assert counts[1].to_dict() == {"train": 2698, "validation": 320, "test": 336}
-    assert counts[0]["validation"] == 320 and counts[0]["test"] == 336
-    assert counts[0].sum() == 33189 and counts[1].sum() == 3354
-    assert us.groupby("label")["patient_id"].nunique().to_dict() == {0: 7300, 1: 651}
-    mri = done[(done["source"] == "phantom") & (done["modality"] == "mri")]
-    assert len(mri) == 34214
-    assert mri.groupby("split")["patient_id"].nunique().to_dict() == {"train": 332, "test": 166}
-    assert not set(mri["patient_id"]) & set(us["patient_id"])
 
 
 def test_too_small_a_class_is_refused():

@@ -1,7 +1,7 @@
 """Tune the difficulty of the phantoms on patients set aside for it, from real-data learning curves only.
 
 A small network is trained from scratch on ultrasound of the tuning pools: with scarce positives, with all positives,
-and with untranslated MRI. No translator and no LSNet is looked at. Writes tuning.csv beside this file, prints each
+and with untranslated MRI. No translator and no LSNet is looked at. Writes tuning.csv and tuning.png here, prints each
 demand on the difficulty and fails where one is not met:
 
     python data_manifests/phantom/tune.py [--version phantom-v1] [--seeds 3] [dial=value ...]
@@ -14,13 +14,16 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm import tqdm
 
 from ecsupport.cohort import phantom, recipe
+from ecsupport.reporting import style
 
 HERE = Path(__file__).parent
 SIZE = 64
@@ -119,6 +122,7 @@ def main() -> None:
             print(f"{arm:28s} seed {seed}", *(f"{auc:.3f}" for _, auc in points.result()), file=sys.stderr, flush=True)
     header = "version,arm,positives,negatives,raw_mri_each,seed,step,auc"
     options.out.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    draw(options.out)
     for arm, values in last.items():
         print(f"{arm:28s} mean AUC {np.mean(values):.3f}  ({min(values):.3f} to {max(values):.3f})")
     means = {arm: float(np.mean(values)) for arm, values in last.items()}
@@ -131,6 +135,22 @@ def main() -> None:
     for demand, met in demands.items():
         print(f"{demand:40s} {'met' if met else 'NOT MET'}")
     sys.exit(not all(demands.values()))
+
+
+def draw(table: Path) -> None:
+    """Learning curves as a picture beside the table: mean over seeds, band from lowest to highest."""
+    curves = pd.read_csv(table)
+    style.use()
+    figure, axis = plt.subplots(figsize=(style.WIDE, 3.0))
+    for (arm, rows), colour in zip(curves.groupby("arm", sort=False), style.SERIES, strict=False):
+        points = rows.groupby("step")["auc"]
+        axis.fill_between(points.mean().index, points.min(), points.max(), color=colour, alpha=0.2, lw=0)
+        axis.plot(points.mean(), color=colour, label=arm)
+    axis.axhspan(0.82, 0.93, color="0.93", zorder=0)
+    axis.axhline(0.97, color="0.6", lw=0.8, ls=":")
+    axis.set(xlabel="training step (32 images)", ylabel="test AUC", ylim=(0.4, 1.0))
+    figure.legend(loc="outside right upper")
+    figure.savefig(table.with_suffix(".png"), dpi=150, metadata={"Software": None})
 
 
 def training_set(pools: dict, arm: str) -> tuple[np.ndarray, np.ndarray]:

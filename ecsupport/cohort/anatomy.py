@@ -176,8 +176,9 @@ def section(uterus: Uterus, view: View, x: np.ndarray, y: np.ndarray, edge: floa
         return inside(np.hypot(u - along, v - across) - blob.radius) * in_wall
 
     def invading(tongue: Tongue, reach: float) -> np.ndarray:
-        front = outward - reach * _bump(cosine, sine, tongue.angle, tongue.half_angle) * wall
-        return inside(front) * inside(-endometrium - 0.03) * in_wall * min(1.0, 20 * reach)
+        bump = _bump(cosine, sine, tongue.angle, tongue.half_angle)
+        root = inside(-endometrium - 0.03) * np.clip(8 * reach * bump, 0, 1)  # joined to the endometrium, nothing beside
+        return inside(outward - reach * bump * wall) * root * in_wall
 
     reaches = [(tongue, view.penetration(tongue)) for tongue in uterus.tongues]
     tumours = [in_lining(uterus.mass)] if uterus.mass else []

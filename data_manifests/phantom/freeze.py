@@ -1,0 +1,60 @@
+"""Write down the frozen phantom cohort: the smoke manifest, every profile's counts and digest, reference pictures.
+
+    python data_manifests/phantom/freeze.py
+
+Run once for a version, after its difficulty is tuned. Tests hold the cohort against what stands here.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ecsupport.cohort import manifest, phantom, split
+from ecsupport.core import artefacts, profiles
+from ecsupport.core.paths import ROOT
+from ecsupport.core.seeds import generator
+
+HERE = Path(__file__).parent
+PICTURES = [
+    (pool, n, i, m) for pool in ("carcinoma", "control") for n, i in ((1, 0), (2, 3)) for m in phantom.MODALITIES
+]
+
+
+def frozen(name: str) -> tuple[pd.DataFrame, dict]:
+    """Manifest of a profile with its split, and the row of `digests.csv` that sums it up."""
+    profile = profiles.load(name)
+    size = profile.cohort
+    images = manifest.phantoms(size)
+    done = split.assign(
+        images, task=profile.task, rng=generator(size.version, "split"),
+        positives={"validation": size.validation_positives, "test": size.test_positives},
+    )  # fmt: skip
+    cohort = done[done["source"] == "phantom"]
+    us, mri = (cohort[cohort["modality"] == m] for m in ("us", "mri"))
+    row = {"profile": name, "version": size.version, "images": len(done), "patients": done["patient_id"].nunique()}
+    for part in manifest.SPLITS:
+        row |= {f"{part}_{c}": int(((us["split"] == part) & (us["label"] == label)).sum())
+                for c, label in (("carcinoma", 1), ("control", 0))}  # fmt: skip
+    row |= {f"{part}_mri": int((mri["split"] == part).sum()) for part in split.MRI}
+    return done, row | {"sha256": artefacts.sha256(manifest.to_csv(done).encode())}
+
+
+def main() -> None:
+    """Write all three."""
+    rows = []
+    for name in profiles.names():
+        done, row = frozen(name)
+        rows.append(row)
+        if name == "smoke":
+            (HERE / "smoke.csv").write_text(manifest.to_csv(done))
+    pd.DataFrame(rows).to_csv(HERE / "digests.csv", index=False, lineterminator="\n")
+    pictures = {
+        f"{pool}-{n}-{i}-{m}": phantom.render("phantom-v1", phantom.patient_id(pool, n), i, m, 64)
+        for pool, n, i, m in PICTURES
+    }
+    np.savez_compressed(ROOT / "tests" / "data" / "phantom_v1.npz", **pictures)
+
+
+if __name__ == "__main__":
+    main()

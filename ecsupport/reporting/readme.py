@@ -1,0 +1,82 @@
+"""The README's generated blocks: figure or table → notebook → artefact → minutes, and equation → function → notebook.
+
+A block stands between `<!-- begin items -->` and `<!-- end items -->`; what is between is replaced.
+"""
+
+import ast
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ecsupport.core import paths
+from ecsupport.core.artefacts import replacing
+from ecsupport.core.errors import UserError
+from ecsupport.reporting.index import natural, read_index
+
+EQUATIONS = 18  # numbered in the paper
+
+
+def items() -> str:
+    """Markdown table of every published figure and table: where it is made, its committed copy, minutes by profile."""
+    rows = [(item, file, notebook) for notebook in read_index() for item, file in notebook.items.items()]
+    lines = ["| Figure or table | Notebook | Artefact | Minutes on two cores |", "|---|---|---|---|"]
+    for item, file, notebook in sorted(rows, key=lambda row: natural(row[0])):
+        kind, number = item.split("-")
+        label = f"{kind.capitalize()} {number.upper()}"
+        name, artefact, minutes = f"{notebook.name}: {notebook.title}", "not yet", ""
+        if notebook.written:
+            name = f"[{notebook.name}](notebooks/{notebook.name}.ipynb): {notebook.title}"
+            artefact = f"[{file}](figures/reference/smoke/{file})"
+            minutes = ", ".join(f"{time:g} ({profile})" for profile, time in notebook.minutes.items())
+        lines.append(f"| {label} | {name} | {artefact} | {minutes} |")
+    return "\n".join(lines)
+
+
+def equations() -> str:
+    """Markdown table of equations 1 to 18: functions whose docstring names the equation, notebooks that show it.
+
+    A docstring says `Equation n` (or `Equations n and m`); a notebook writes `\\tag{n}` where it shows the formula.
+    """
+    functions: dict[int, list[str]] = {}
+    for file in sorted((paths.ROOT / "ecsupport").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                for numbers in re.findall(r"Equations? (\d+(?:(?:, | and )\d+)*)", ast.get_docstring(node) or ""):
+                    for number in map(int, re.findall(r"\d+", numbers)):
+                        functions.setdefault(number, []).append(f"`{file.parent.name}.{file.stem}.{node.name}`")
+    told: dict[int, list[str]] = {}
+    for notebook in read_index():
+        if notebook.written:
+            for number in sorted(set(re.findall(r"\\\\tag\{(\d+)\}", notebook.file.read_text(encoding="utf-8")))):
+                told.setdefault(int(number), []).append(f"[{notebook.name[:2]}](notebooks/{notebook.name}.ipynb)")
+    lines = ["| Equation | Function | Notebook |", "|---|---|---|"]
+    for number in range(1, EQUATIONS + 1):
+        cells = (", ".join(found.get(number, [])) or "not yet" for found in (functions, told))
+        lines.append(f"| {number} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"items": items, "equations": equations}
+
+
+def with_blocks(text: str) -> str:
+    """The text of a README with every generated block made anew; UserError where a block has no place."""
+    for name, make in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        block = make()
+        text, places = pattern.subn(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
+        if places != 1:
+            raise UserError(
+                f"README.md has {places} places for the block {name!r}. "
+                f"Give it one: <!-- begin {name} --> and <!-- end {name} --> on lines of their own"
+            )
+    return text
+
+
+def regenerate(file: Path | None = None) -> int:
+    """Rewrite the generated blocks of `README.md`; returns the exit status 0."""
+    file = file or paths.ROOT / "README.md"
+    text = with_blocks(file.read_text(encoding="utf-8"))
+    with replacing(file) as path:
+        path.write_text(text, encoding="utf-8")
+    return 0
