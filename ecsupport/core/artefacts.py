@@ -50,8 +50,8 @@ class Spec:
 def ensure(spec: Spec) -> Path:
     """Folder of the artefact: as it stands if whole and its own, else made now.
 
-    A second process that wants the same artefact waits for the first; a maker that dies leaves nothing behind but
-    a temporary folder, which the next call for the same artefact removes.
+    A second process that wants the same artefact waits for the first; a maker that fails leaves nothing
+    behind, one that is killed a temporary folder, which the next call for the same artefact removes.
     """
     key = spec.key()
     folder = paths.store() / spec.kind / key[:20]
@@ -60,11 +60,14 @@ def ensure(spec: Spec) -> Path:
             for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
                 shutil.rmtree(stale, ignore_errors=True)
             making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
-            spec.make(making, **spec.arguments)
-            files = {f.name: sha256(f) for f in sorted(making.iterdir())}
-            record = {"key": key, **spec.identity(), "files": files}
-            (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-            making.rename(folder)
+            try:
+                spec.make(making, **spec.arguments)
+                files = {f.name: sha256(f) for f in sorted(making.iterdir())}
+                record = {"key": key, **spec.identity(), "files": files}
+                (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+                making.rename(folder)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
     return folder
 
 
