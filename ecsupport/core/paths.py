@@ -5,7 +5,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "data_manifests"
-REFERENCE = ROOT / "figures" / "reference"
 
 
 def workspace() -> Path:
@@ -16,6 +15,11 @@ def workspace() -> Path:
 def notebooks() -> Path:
     """Folder of the notebooks and their `index.toml`: the repository's, or `ECSUPPORT_NOTEBOOKS` where set."""
     return Path(os.environ.get("ECSUPPORT_NOTEBOOKS") or ROOT / "notebooks").resolve()
+
+
+def reference() -> Path:
+    """Folder of the committed results, by profile: `figures/reference` beside the folder of the notebooks."""
+    return notebooks().parent / "figures" / "reference"
 
 
 def store() -> Path:

@@ -1,0 +1,338 @@
+"""The engine: runs the notebooks that are stale, in order, each by papermill under Snakemake, and says what happens.
+
+Serves every figure and table of the paper. Snakemake decides what is stale (workflow/Snakefile); this module holds
+the run's lock, tells a person what will be done, keeps a failed notebook and turns failures into an exit status.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ecsupport.core import paths
+from ecsupport.core.artefacts import locked, replacing, sha256
+from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import Run
+from ecsupport.reporting.index import Notebook, duration, find_item, find_notebook, written_notebooks
+
+WORKFLOW = paths.ROOT / "workflow"
+PLAN = "ECSUPPORT_PLAN"  # names of the notebooks of this run, for "[2/4]"
+PATIENCE = 3.0  # seconds to wait for a lock: as long as the children of a dead owner take to notice
+DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130  # exit statuses
+
+
+def reproduce(run: Run, names: Sequence[str] = (), place: str = "default") -> int:
+    """Bring notebooks and what they need up to date: all that are written, or those named; returns the exit status.
+
+    `place` names the folder in `workflow/profiles` that says where notebooks run. UserError where another process
+    works on the same run.
+    """
+    with _owned(run):
+        _forget_broken_results(run)
+        targets = [str(path) for name in names for path in _outputs(run, name)]
+        snakemake = _snakemake(run, place)
+        notebooks = _stale(run, snakemake, targets)
+        if not notebooks:
+            _say(f"{run.name}: nothing to do, everything is up to date")
+            return DONE
+        expected = duration(notebook.minutes.get(run.profile.name) for notebook in notebooks)
+        count = f"{len(notebooks)} notebook{'s' if len(notebooks) > 1 else ''} to run"
+        _say(f"{run.name}: " + ", ".join(part for part in (count, expected) if part))
+        shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
+        os.environ[PLAN] = " ".join(notebook.name for notebook in notebooks)
+        status, _ = snakemake(targets)
+        if status != DONE:
+            return _explain(run, notebooks)
+        shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
+        _sweep(run)
+        return DONE
+
+
+def show_item(run: Run, item: str, place: str = "default") -> int:
+    """Re-make one published figure or table with what it needs, then print the table, or where the figure stands."""
+    notebook = find_item(item)
+    if not notebook.written:
+        raise UserError(f"{item} is not yet: {notebook.name} ({notebook.title}) is still to be written")
+    _say(f"{item} is made by {notebook.name} ({notebook.title})")
+    status = reproduce(run, [notebook.name], place)
+    if status == DONE:
+        file = run.figures / notebook.items[item]
+        if file.suffix == ".csv":
+            print(aligned(file.read_text(encoding="utf-8")))
+        else:
+            print(f"figure  {file}\ndata    {file.with_suffix('.csv')}")
+    return status
+
+
+def aligned(text: str) -> str:
+    """The text of a CSV file as columns: numbers to the right, words to the left, a rule below the head."""
+    rows = list(csv.reader(io.StringIO(text)))
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(_is_number(cell) for cell in column[1:]) for column in columns]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def execute(run: Run, name: str) -> int:
+    """Execute one notebook by papermill: what Snakemake's rule calls. Returns the exit status.
+
+    The notebook is written to `failed/` while it runs and takes its place only when its results file stands.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process at once; its kernel follows
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    notebook = find_notebook(name)
+    plan = os.environ.get(PLAN, "").split()
+    step = f"[{plan.index(name) + 1}/{len(plan)}] " if name in plan else ""
+    expected = duration([notebook.minutes.get(run.profile.name)])
+    _say(f"{step}{name} — {notebook.title}" + (f" ({expected})" if expected else ""))
+    begin = time.monotonic()
+    os.environ |= kernel_environment(run.profile.threads)
+    executed, results = _outputs(run, name)
+    unfinished = run.notebooks / "failed" / executed.name
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    results.unlink(missing_ok=True)
+
+    import papermill  # noqa: PLC0415 - takes two seconds
+    import zmq  # noqa: PLC0415
+    from traitlets.config import Config  # noqa: PLC0415
+
+    try:
+        papermill.execute_notebook(
+            str(notebook.file),
+            str(unfinished),
+            parameters={"profile": run.profile.name, "cohort": str(run.cohort or "")},
+            kernel_name="python3",
+            progress_bar={"leave": False} if sys.stderr.isatty() else False,
+            cwd=str(paths.notebooks()),
+            config=Config({"KernelManager": {"transport_encryption": "auto" if zmq.has("curve") else "disabled"}}),
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        )
+    except papermill.PapermillExecutionError:
+        return FAILED  # the owner of the run reads what happened from the notebook
+    except Exception as error:
+        _say(f"{name}: {type(error).__name__}: {error}")
+        return FAILED
+    if not results.is_file():
+        _say(f"{name}: wrote no results. Its last cell must call results.finish()")
+        return FAILED
+    unfinished.replace(executed)
+    _say(f"      done in {time.monotonic() - begin:.0f} s")
+    return DONE
+
+
+def kernel_environment(threads: int) -> dict[str, str]:
+    """Environment variables under which every notebook is executed, here and when it is checked."""
+    limits = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
+    return {
+        **{f"{name}_NUM_THREADS": str(threads) for name in limits},
+        "PYTHONHASHSEED": "0",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # pictures in the notebook, screen or none
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, whatever the user has installed
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def refresh() -> int:
+    """Run `smoke`, then store its executed notebooks in `notebooks/` and its results in `figures/reference/smoke`."""
+    run = Run.open("smoke")
+    status = reproduce(run)
+    if status != DONE:
+        return status
+    for notebook in written_notebooks():
+        content = cleaned(json.loads((run.notebooks / notebook.file.name).read_text(encoding="utf-8")))
+        text = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        if text != notebook.file.read_text(encoding="utf-8"):
+            with replacing(notebook.file) as path:
+                path.write_text(text, encoding="utf-8")
+            _say(f"refreshed {notebook.file}")
+    reference = paths.reference() / run.name
+    fresh = reference.with_name(f".{run.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(run.figures, fresh, ignore=shutil.ignore_patterns(".*"))
+    shutil.rmtree(reference, ignore_errors=True)
+    fresh.rename(reference)
+    _say(f"refreshed {reference}")
+    return DONE
+
+
+def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
+    """An executed notebook (nbformat 4 as a dictionary) as it is committed.
+
+    Without papermill's cells and metadata, times and the stderr stream; with outputs, counts from 1, and stable ids.
+    """
+    cells = [c for c in notebook["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
+    seen: set[str] = set()
+    count = 0
+    for position, cell in enumerate(cells, start=1):
+        tags = cell["metadata"].get("tags", [])
+        cell["metadata"] = {"tags": tags} if tags else {}
+        if cell.get("id", "") in seen | {""}:
+            cell["id"] = f"cell-{position:02d}-{sha256(''.join(cell['source']).encode())[:8]}"
+        seen.add(cell["id"])
+        if cell["cell_type"] == "code":
+            count += 1
+            cell["execution_count"] = count
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+            for output in cell["outputs"]:
+                if "execution_count" in output:
+                    output["execution_count"] = count
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _outputs(run: Run, name: str) -> tuple[Path, Path]:
+    """The executed notebook and its results file, as workflow/Snakefile names them."""
+    return run.notebooks / f"{name}.ipynb", run.figures / f"{name}.json"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _owned(run: Run) -> Iterator[None]:
+    """Hold the run's lock: the system frees it when its owner dies, so that a dead owner never blocks."""
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(run.notebooks / ".lock", wait=False))
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"another process is working on {run.name} in {run.notebooks}. Wait for it, or stop it"
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+def _snakemake(run: Run, place: str) -> Callable[[list[str]], tuple[int, str]]:
+    """Snakemake as a function of further arguments; what it says goes to `snakemake.log`, what it prints is returned.
+
+    It runs within this process, so that it ends when this process is killed.
+    """
+    profile = WORKFLOW / "profiles" / place
+    if not profile.is_dir():
+        known = ", ".join(sorted(folder.name for folder in profile.parent.iterdir()))
+        raise UserError(f"there is no {place!r} in {profile.parent}. Choose one of: {known}")
+    arguments = ["--snakefile", str(WORKFLOW / "Snakefile"), "--directory", str(run.notebooks), "--nolock"]
+    arguments += ["--workflow-profile", str(profile)]
+    named = {"profile": run.profile.name, "cohort": str(run.cohort or "")}
+    arguments += ["--config", f"run={json.dumps(named)}"]  # as JSON: a path may hold what YAML takes for syntax
+    log = run.notebooks / "snakemake.log"
+    log.write_text("")
+    home = Path.cwd()
+
+    def call(more: list[str]) -> tuple[int, str]:
+        from snakemake.cli import main  # noqa: PLC0415 - takes two seconds
+
+        printed = io.StringIO()
+        try:
+            with log.open("a") as said, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+                main([*more, *arguments])
+        except SystemExit as end:
+            return int(end.code or 0), printed.getvalue()
+        finally:
+            os.chdir(home)
+        return DONE, printed.getvalue()
+
+    return call
+
+
+def _stale(run: Run, snakemake: Callable[[list[str]], tuple[int, str]], targets: list[str]) -> list[Notebook]:
+    """The notebooks that Snakemake would run, in reading order."""
+    for notebook in written_notebooks():
+        if not notebook.file.is_file():
+            raise UserError(f"{notebook.file} does not exist. Write it, or remove its minutes from index.toml")
+    status, summary = snakemake([*targets, "--summary"])
+    if status != DONE:
+        sys.exit(_tail(run))
+    rows = list(csv.DictReader(io.StringIO(summary), delimiter="\t"))
+    pending = {row["rule"] for row in rows if row["plan"] == "update pending"}
+    return [notebook for notebook in written_notebooks() if f"notebook_{notebook.name}" in pending]
+
+
+def _tail(run: Run) -> str:
+    lines = (run.notebooks / "snakemake.log").read_text(encoding="utf-8").splitlines()
+    return "\n".join(["Snakemake stopped:", *lines[-15:]])
+
+
+def _explain(run: Run, notebooks: list[Notebook]) -> int:
+    """Say what went wrong, from the notebooks kept in `failed/`; returns the exit status."""
+    status = FAILED
+    kept = [run.notebooks / "failed" / f"{notebook.name}.ipynb" for notebook in notebooks]
+    kept = [file for file in kept if file.is_file()]
+    if not kept:
+        _say(_tail(run))
+    for file in kept:
+        count, name, message = _error(file)
+        if name == "UserError":
+            _say(message)
+            status = MISTAKEN
+        else:
+            where = f" in cell [{count}]" if name else ""
+            _say(f"{file.stem} failed{where}" + (f": {name}: {message}" if name else ""))
+            _say(f"      kept for reading: {file}")
+    return status
+
+
+def _error(file: Path) -> tuple[int | None, str, str]:
+    """Count of the cell that raised, the exception's name and its message; empty where no cell did."""
+    with contextlib.suppress(ValueError):  # empty until papermill has begun
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if output["output_type"] == "error":
+                    return cell["execution_count"], output["ename"], output["evalue"]
+    return None, "", ""
+
+
+def _forget_broken_results(run: Run) -> None:
+    """Remove each results file that lists a missing or altered file, so that Snakemake has its notebook run again."""
+    for file in run.figures.glob("*.json"):
+        try:
+            listed = json.loads(file.read_text(encoding="utf-8"))["files"]
+            whole = all(sha256(paths.workspace() / key) == entry["sha256"] for key, entry in listed.items())
+        except (OSError, ValueError, KeyError):
+            whole = False
+        if not whole:
+            file.unlink()
+
+
+def _sweep(run: Run) -> None:
+    """Remove from the run's figures what no results file lists: a notebook no longer makes it."""
+    records = list(run.figures.glob("*.json"))
+    keys = {key for file in records for key in json.loads(file.read_text(encoding="utf-8"))["files"]}
+    keep = {paths.workspace() / key for key in keys} | set(records)
+    for file in run.figures.iterdir():
+        if file.is_file() and file not in keep:
+            file.unlink()
+
+
+def _die_with(parent: int) -> None:
+    """End this process soon after its parent: a killed run leaves no notebook running."""
+    while os.getppid() == parent:
+        time.sleep(0.3)
+    os._exit(FAILED)

@@ -1,0 +1,68 @@
+"""What all tests share: an own workspace, the command line as a function, and the order of the slow files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LAST = ("test_environment.py", "test_notebooks.py")  # the unit tests first, then these in this order
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LAST.index(item.path.name) + 1 if item.path.name in LAST else 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workspace(tmp_path_factory):
+    """Artefacts made by tests go to a folder of their own, never to the repository's."""
+    folder = tmp_path_factory.mktemp("workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECSUPPORT_WORKSPACE", str(folder))
+        patch.delenv("ECSUPPORT_NOTEBOOKS", raising=False)
+        patch.setenv("MPLBACKEND", "agg")
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def ecsupport():
+    """`python -m ecsupport` as a function: `ecsupport("item", "table-7", ECSUPPORT_WORKSPACE=...)`."""
+
+    def call(*arguments, cwd=None, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "ecsupport", *map(str, arguments)],
+            env=os.environ | {key: str(value) for key, value in environment.items()},
+            cwd=cwd or Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1800,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def write_notebook():
+    """Write a notebook with its `parameters` cell before the given code cells."""
+
+    def write(file, *sources, tags=None):
+        sources = ('profile = "smoke"\ncohort = ""', *sources)
+        cells = [
+            {
+                "cell_type": "code",
+                "id": f"cell-{number}",
+                "metadata": {"tags": ["parameters"] if number == 0 else (tags or {}).get(number, [])},
+                "execution_count": None,
+                "outputs": [],
+                "source": source,
+            }
+            for number, source in enumerate(sources)
+        ]
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        content = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
+        file.write_text(json.dumps(content))
+
+    return write

@@ -1,0 +1,354 @@
+"""The core room: profiles that refuse the unknown, named seeds, code digests, artefacts that survive a kill."""
+
+import ast
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecsupport.core import artefacts, code, paths, profiles
+from ecsupport.core.artefacts import Spec, ensure, locked, replacing, sha256, verified
+from ecsupport.core.errors import UserError, row_error
+from ecsupport.core.profiles import Run
+from ecsupport.core.seeds import generator
+
+# --- profiles -------------------------------------------------------------------------------------------------------
+
+
+def test_every_profile_loads_and_is_frozen():
+    assert profiles.names() == ["laptop", "paper", "smoke"]
+    for name in profiles.names():
+        profile = profiles.load(name)
+        assert profile.name == name
+        assert profile.task in profiles.TASKS
+        with pytest.raises(FrozenInstanceError):
+            profile.image_size = 1
+        with pytest.raises(FrozenInstanceError):
+            profile.cohort.mri_patients = 1
+
+
+def test_paper_profile_has_the_papers_counts():
+    size = profiles.load("paper").cohort
+    assert (size.carcinoma_patients, size.carcinoma_images) == (651, 3354)
+    assert (size.control_patients, size.control_images) == (7300, 33189)
+    assert (size.mri_patients, size.mri_images) == (498, 34214)
+
+
+def test_unknown_profile_lists_the_known_ones():
+    with pytest.raises(UserError, match="unknown profile 'huge'.*laptop, paper, smoke"):
+        profiles.load("huge")
+
+
+@pytest.fixture
+def profile_file(tmp_path, monkeypatch):
+    """A profile `mine`, to be edited by a test."""
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    text = (paths.ROOT / "ecsupport/core/profiles/smoke.toml").read_text()
+
+    def edit(old, new):
+        assert old in text
+        (tmp_path / "mine.toml").write_text(text.replace(old, new))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("threads = 2", "threads = 2\nthread = 2", "unknown key 'thread'"),
+        ("threads = 2\n", "", "missing key 'threads'"),
+        ("mri_patients = 30\n", "", r"\[cohort\]: missing key 'mri_patients'"),
+        ("mri_patients = 30", "mri_patient = 30", r"\[cohort\]: unknown key 'mri_patient'"),
+        ("image_size = 64", 'image_size = "64"', "image_size = '64' should be of type int"),
+        ("threads = 2", "threads = true", "threads = True should be of type int"),
+        ('task = "cohort"', 'task = "stage"', "task = 'stage' is unknown. Choose one of: cohort, invasion"),
+        ("threads = 2", "threads = ", "not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_profile_is_one_message(profile_file, old, new, message):
+    profile_file(old, new)
+    with pytest.raises(UserError, match=f"mine.toml.*{message}"):
+        profiles.load("mine")
+
+
+def test_run_is_named_by_profile_and_manifest(tmp_path):
+    assert Run.open().name == "smoke"
+    manifest = tmp_path / "ward7.csv"
+    with pytest.raises(UserError, match="ward7.csv does not exist"):
+        Run.open("smoke", str(manifest))
+    manifest.write_text("")
+    run = Run.open("smoke", str(manifest))
+    assert run.name == "smoke-ward7"
+    assert run.figures == paths.workspace() / "figures" / "smoke-ward7"
+    braced = tmp_path / "{ward}.csv"
+    braced.write_text("")
+    with pytest.raises(UserError, match="has a brace in its path"):
+        Run.open("smoke", str(braced))
+
+
+def test_row_error_names_file_row_and_remedy():
+    assert str(row_error("m.csv", 3, "patient twice", "Rename it.")) == "m.csv, row 3: patient twice. Rename it."
+
+
+# --- seeds ----------------------------------------------------------------------------------------------------------
+
+KEYS = st.lists(st.one_of(st.text(max_size=8), st.integers()), min_size=1, max_size=4).map(tuple)
+
+
+@settings(deadline=None)
+@given(KEYS, KEYS)
+def test_generators_are_equal_exactly_when_their_keys_are(one, other):
+    draws = [generator(*key).integers(0, 2**63, 4).tolist() for key in (one, one, other)]
+    assert draws[0] == draws[1]
+    assert (draws[0] == draws[2]) == (one == other)
+
+
+def test_streams_of_neighbouring_keys_are_uncorrelated():
+    streams = np.stack([generator("phantom", number).standard_normal(4000) for number in range(30)])
+    correlations = np.corrcoef(streams)[np.triu_indices(30, 1)]
+    assert np.abs(correlations).max() < 5 / np.sqrt(4000)
+
+
+def test_the_stream_is_the_same_on_every_platform():
+    draws = generator("phantom-v1", "EC0001", "anatomy").integers(0, 1000, 6)
+    assert draws.tolist() == [209, 725, 715, 613, 862, 62]
+
+
+# --- code digests ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package `ecsupport` of two modules, the first of which imports the second."""
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code, "digest", code.digest.__wrapped__)
+    folder = tmp_path / "ecsupport"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "upper.py").write_text("from ecsupport.lower import two\n\ndef one():\n    return two()\n")
+    (folder / "lower.py").write_text("def two():\n    return 2\n")
+    (folder / "apart.py").write_text("def three():\n    return 3\n")
+    return folder
+
+
+def test_closure_follows_imports_and_nothing_else(package):
+    assert [file.name for file in code.closure(package / "upper.py")] == ["lower.py"]
+
+
+def test_closure_of_a_notebook_reads_its_code_cells(package, write_notebook):
+    notebook = package.parent / "n.ipynb"
+    write_notebook(notebook, "%matplotlib inline\n!ls\nimport ecsupport.upper")
+    assert {file.name for file in code.closure(notebook)} >= {"upper.py", "lower.py"}
+    assert "apart.py" not in {file.name for file in code.closure(notebook)}
+
+
+def test_digest_sees_what_code_does_not_how_it_is_written(package):
+    before = code.digest("ecsupport.upper")
+    (package / "apart.py").write_text("def three():\n    return 4\n")
+    (package / "lower.py").write_text(
+        '"""New words."""\n\n\ndef two():  # a comment\n    """More."""\n    return   2\n'
+    )
+    assert code.digest("ecsupport.upper") == before
+    (package / "lower.py").write_text("def two():\n    return 3\n")
+    assert code.digest("ecsupport.upper") != before
+
+
+def test_digest_refuses_a_module_from_elsewhere():
+    with pytest.raises(ValueError, match="json is no module of ecsupport"):
+        code.digest("json")
+
+
+# --- artefacts ------------------------------------------------------------------------------------------------------
+
+MAKER = """
+import os, pathlib, sys, time
+from ecsupport.core import artefacts, code
+code.digest = lambda module: "fixed"
+def make(folder, text, pause):
+    with open({calls!r}, "a") as calls:
+        calls.write(f"{{os.getpid()}}\\n")
+    (folder / "a.txt").write_text(text)
+    time.sleep(pause)
+    (folder / "b.txt").write_text(text)
+print(artefacts.ensure(artefacts.Spec("test", make, {{"text": "hello", "pause": {pause}}})))
+"""
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr(code, "digest", lambda module: "fixed")
+    return tmp_path / "store"
+
+
+def start_maker(store, pause):
+    program = MAKER.format(calls=str(store.parent / "calls"), pause=pause)
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def make_number(folder, number):
+    (folder / "number.txt").write_text(str(number))
+
+
+def test_an_artefact_is_made_once_and_per_argument(store):
+    made = []
+
+    def make(folder, number):
+        made.append(number)
+        make_number(folder, number)
+
+    first = ensure(Spec("test", make, {"number": 1}))
+    assert ensure(Spec("test", make, {"number": 1})) == first
+    assert ensure(Spec("test", make, {"number": 2})) != first
+    assert made == [1, 2]
+    assert (first / "number.txt").read_text() == "1"
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "provenance"])
+def test_a_damaged_artefact_is_made_anew(store, damage):
+    spec = Spec("test", make_number, {"number": 7})
+    folder = ensure(spec)
+    if damage == "change":
+        (folder / "number.txt").write_text("8")
+    elif damage == "remove":
+        (folder / "number.txt").unlink()
+    else:
+        (folder / artefacts.PROVENANCE).write_text("{")
+    assert not verified(folder, spec.key())
+    assert (ensure(spec) / "number.txt").read_text() == "7"
+
+
+def test_changed_code_makes_another_artefact(store, monkeypatch):
+    spec = Spec("test", make_number, {"number": 7})
+    before = ensure(spec)
+    monkeypatch.setattr(code, "digest", lambda module: "edited")
+    assert ensure(spec) != before
+
+
+def test_a_maker_that_fails_leaves_no_artefact(store):
+    def make(folder, fail):
+        (folder / "half.txt").write_text("half")
+        if fail:
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        ensure(Spec("test", make, {"fail": True}))
+    assert not list(store.rglob(artefacts.PROVENANCE))
+
+
+def test_a_maker_killed_midway_leaves_nothing_that_is_taken_for_an_artefact(store):
+    killed = start_maker(store, pause=60)
+    wait_for(lambda: list(store.rglob("a.txt")))
+    assert not list(store.rglob(artefacts.PROVENANCE))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert list(store.rglob("*.making-*/a.txt"))  # what the dead maker left
+    after = start_maker(store, pause=60)  # the same artefact: the lock of the dead owner does not hold it up
+    wait_for(lambda: (store.parent / "calls").read_text().split().count(str(after.pid)) == 1)
+    wait_for(lambda: len(list(store.rglob("*.making-*/a.txt"))) == 1)  # its rubbish is gone, ours is there
+    after.kill()
+    after.wait()
+
+
+def test_two_makers_at_once_make_one_artefact(store):
+    makers = [start_maker(store, pause=0.5) for _ in range(3)]
+    folders = {maker.communicate()[0].strip() for maker in makers}
+    assert len(folders) == 1
+    assert len((store.parent / "calls").read_text().split()) == 1
+    assert not list(store.rglob("*.making-*"))
+
+
+def test_a_lock_is_exclusive_and_dies_with_its_owner(tmp_path):
+    file = tmp_path / "lock"
+    program = f"""
+        import pathlib, time
+        from ecsupport.core.artefacts import locked
+        with locked(pathlib.Path({str(file)!r})):
+            print("held", flush=True)
+            time.sleep(60)
+    """
+    owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout.readline() == "held\n"
+    with pytest.raises(BlockingIOError), locked(file, wait=False):
+        pass
+    owner.kill()
+    owner.wait()
+    with locked(file, wait=False):
+        pass
+
+
+def test_replacing_is_all_or_nothing(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("old")
+    with pytest.raises(RuntimeError, match="midway"), replacing(file) as path:
+        path.write_text("half")
+        raise RuntimeError("midway")
+    assert file.read_text() == "old"
+    with replacing(file) as path:
+        path.write_text("new")
+        assert file.read_text() == "old"
+    assert file.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_sha256_of_bytes_and_file_agree(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    assert (
+        sha256(b"abc") == sha256(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+def test_a_spec_refuses_arguments_that_are_no_json(store):
+    with pytest.raises((TypeError, ValueError)):
+        Spec("test", make_number, {"number": float("nan")}).key()
+    with pytest.raises(TypeError):
+        Spec("test", make_number, {"number": np.zeros(2)}).key()
+
+
+# --- the house ------------------------------------------------------------------------------------------------------
+
+
+ROOMS = {  # what each room may import beside itself: only what stands below it
+    "core": set(),
+    "cohort": {"core"},
+    "screening": {"core", "cohort"},
+    "translation": {"core", "cohort"},
+    "evaluation": {"core", "cohort"},
+    "reporting": {"core", "cohort", "evaluation"},
+}
+
+
+def test_no_room_imports_a_room_above_it():
+    package = paths.ROOT / "ecsupport"
+    assert {folder.name for folder in package.iterdir() if (folder / "__init__.py").is_file()} <= set(ROOMS)
+    seen = set()
+    for room, allowed in ROOMS.items():
+        for file in (package / room).glob("*.py"):
+            for name in code.imports(file) - {"ecsupport"}:
+                other = name.split(".")[1]
+                assert other in allowed | {room}, f"{file.relative_to(paths.ROOT)} imports {name}"
+                seen.add((room, other))
+    assert {("cohort", "core"), ("evaluation", "core"), ("reporting", "evaluation")} <= seen
+
+
+def test_closure_misses_no_import_of_the_house():
+    """It follows absolute imports and no `__init__.py` above a module: so nothing else may stand in the package."""
+    for file in sorted((paths.ROOT / "ecsupport").rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level], f"{file}: relative import"
+        if file.name == "__init__.py":
+            assert [type(node) for node in tree.body] == [ast.Expr], f"{file}: more than a docstring"

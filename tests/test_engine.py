@@ -1,0 +1,396 @@
+"""The engine: what is run again and what is not, what a failure looks like, and that a killed run goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ecsupport import bench, engine
+from ecsupport.core import paths
+from ecsupport.core.artefacts import locked, sha256
+from ecsupport.core.errors import UserError
+from ecsupport.reporting import index, readme
+
+INDEX = """
+[[notebook]]
+name = "01_first"
+title = "The first"
+needs = []
+items = { "table-1" = "table_1.csv" }
+minutes = { smoke = 0.1 }
+
+[[notebook]]
+name = "02_second"
+title = "The second"
+needs = ["01_first"]
+items = { "figure-1" = "figure_1.png" }
+minutes = { smoke = 0.1 }
+
+[[notebook]]
+name = "03_third"
+title = "The third"
+needs = ["02_second"]
+items = { "table-2" = "table_2.csv" }
+"""
+
+# Each notebook leaves a trace of its execution and writes a table and its results file, as `Results` would.
+FIRST = """
+import hashlib, json, os, pathlib, time
+from ecsupport.core.profiles import Run
+figures = Run.open(profile, cohort).figures
+figures.mkdir(parents=True, exist_ok=True)
+with open(os.environ["TRACE"], "a") as trace:
+    trace.write("NAME ")
+pathlib.Path(os.environ["TRACE"] + ".pid").write_text(str(os.getpid()))
+"""
+LAST = """
+(figures / "TABLE.csv").write_text("metric,published,computed\\nSensitivity,0.995,VALUE\\n")
+digest = hashlib.sha256((figures / "TABLE.csv").read_bytes()).hexdigest()
+key = f"figures/{figures.name}/TABLE.csv"
+(figures / "NAME.json").write_text(json.dumps({"files": {key: {"sha256": digest}}, "estimates": []}))
+"""
+
+
+def sources(name, table, value=0.9, middle=""):
+    fill = {"NAME": name, "TABLE": table, "VALUE": str(value)}
+    cells = [FIRST, middle or "1", LAST]
+    for word, text in fill.items():
+        cells = [cell.replace(word, text) for cell in cells]
+    return cells
+
+
+class House:
+    """A workspace and a folder of two tiny notebooks."""
+
+    def __init__(self, folder, call, write):
+        self.notebooks = folder / "notebooks"
+        self.notebooks.mkdir()
+        self.workspace = folder / "work space"
+        self.trace = folder / "trace"
+        self._call, self._write = call, write
+        (self.notebooks / "index.toml").write_text(INDEX)
+        self.write("01_first", "table_1")
+        self.write("02_second", "figure_1")
+
+    def write(self, name, table, **change):
+        self._write(self.notebooks / f"{name}.ipynb", *sources(name, table, **change))
+
+    @property
+    def environment(self):
+        return {
+            "ECSUPPORT_NOTEBOOKS": str(self.notebooks),
+            "ECSUPPORT_WORKSPACE": str(self.workspace),
+            "TRACE": str(self.trace),
+        }
+
+    def call(self, *arguments):
+        """Exit status, standard output, standard error, and the names of the notebooks that were executed."""
+        self.trace.write_text("")
+        done = self._call(*arguments, **self.environment)
+        return done.returncode, done.stdout, done.stderr, self.trace.read_text().split()
+
+    def start(self, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "ecsupport", *arguments],
+            env=os.environ | self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def house(tmp_path, ecsupport, write_notebook):
+    return House(tmp_path, ecsupport, write_notebook)
+
+
+def wait_for(condition, seconds=40.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout[:1] not in "Z"
+
+
+def test_only_what_changed_is_run_again(house):
+    status, out, err, ran = house.call("reproduce")
+    assert (status, ran) == (0, ["01_first", "02_second"]), err
+    assert "smoke: 2 notebooks to run, about 12 s" in err
+    assert "[1/2] 01_first — The first (about 6 s)" in err
+    assert "[2/2] 02_second" in err
+    assert str(house.workspace / "runs" / "smoke") in out
+    assert {file.name for file in (house.workspace / "runs/smoke").glob("*.ipynb")} == {
+        "01_first.ipynb",
+        "02_second.ipynb",
+    }
+    parameters = json.loads((house.workspace / "runs/smoke/01_first.ipynb").read_text())["cells"][1]
+    assert "injected-parameters" in parameters["metadata"]["tags"]
+
+    begin = time.monotonic()
+    status, out, err, ran = house.call("item", "table-1")
+    assert (status, ran) == (0, [])
+    assert "nothing to do" in err
+    assert out.split("\n")[0].split() == ["metric", "published", "computed"]
+    assert "Sensitivity      0.995       0.9" in out
+    assert time.monotonic() - begin < 20
+
+    stray = house.workspace / "figures/smoke/table_0.csv"
+    stray.write_text("made by a notebook that no longer makes it")
+    house.write("02_second", "figure_1", value=0.8)
+    status, _, err, ran = house.call("reproduce")
+    assert (status, ran) == (0, ["02_second"])
+    assert "[1/1] 02_second" in err
+    assert not stray.exists()
+
+    house.write("01_first", "table_1", value=0.7)
+    status, out, _, ran = house.call("item", "figure-1")
+    assert (status, ran) == (0, ["01_first", "02_second"])
+    figure = house.workspace / "figures/smoke/figure_1.png"
+    assert out == f"figure  {figure}\ndata    {figure.with_suffix('.csv')}\n"
+
+
+def test_results_whose_files_are_lost_or_altered_are_forgotten(house, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(house.workspace))
+    run = engine.Run.open()
+    run.figures.mkdir(parents=True)
+    for name in ("whole", "lost", "altered"):
+        (run.figures / f"{name}.csv").write_text(name)
+        entry = {f"figures/smoke/{name}.csv": {"sha256": sha256(name.encode())}}
+        (run.figures / f"{name}.json").write_text(json.dumps({"files": entry}))
+    (run.figures / "lost.csv").unlink()
+    (run.figures / "altered.csv").write_text("by hand")
+    (run.figures / "torn.json").write_text('{"files"')
+    engine._forget_broken_results(run)
+    assert [file.name for file in run.figures.glob("*.json")] == ["whole.json"]
+
+
+def test_a_failed_notebook_is_kept_and_named(house):
+    house.write("01_first", "table_1", middle="numbers = [1]\nnumbers[3]")
+    status, _, err, ran = house.call("reproduce")
+    kept = house.workspace / "runs/smoke/failed/01_first.ipynb"
+    assert (status, ran) == (1, ["01_first"])
+    assert "01_first failed in cell [4]: IndexError: list index out of range" in err
+    assert str(kept) in err
+    assert "IndexError" in kept.read_text()
+    assert "Traceback" not in err
+    assert not (house.workspace / "runs/smoke/01_first.ipynb").exists()
+
+
+def test_a_mistake_of_the_caller_is_one_line(house):
+    mistake = "from ecsupport.core.errors import row_error\nraise row_error('m.csv', 3, 'two centres', 'Choose one.')"
+    house.write("01_first", "table_1", middle=mistake)
+    manifest = house.notebooks / "ward: 7 #1.csv"  # a path that YAML and shells would misread
+    manifest.write_text("patient_id\n1\n")
+    status, out, err, _ = house.call("reproduce", "--cohort", manifest)
+    assert status == 2
+    assert out == ""
+    failed = house.workspace / "runs" / "smoke-ward: 7 #1" / "failed" / "01_first.ipynb"
+    assert f'cohort = "{manifest}"' in "".join(json.loads(failed.read_text())["cells"][1]["source"])
+    assert err.splitlines()[-1] == "m.csv, row 3: two centres. Choose one."
+    assert "Traceback" not in err
+
+
+def test_a_notebook_without_results_fails(house):
+    house._write(house.notebooks / "01_first.ipynb", "print('SUCCESS over nothing')")
+    status, _, err, _ = house.call("execute", "01_first")
+    assert status == 1
+    assert "01_first: wrote no results. Its last cell must call results.finish()" in err
+
+
+def test_stopped_then_killed_then_finished(house):
+    house.write(
+        "02_second", "figure_1", middle="if not pathlib.Path(os.environ['TRACE'] + '.go').exists(): time.sleep(90)"
+    )
+    reached = lambda: "02_second" in house.trace.read_text()  # noqa: E731
+    house.trace.write_text("")
+
+    run = house.start("reproduce")
+    wait_for(reached)
+    status, _, err, _ = house.call("reproduce")  # which leaves the trace empty
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "another process is working on smoke" in err
+    os.killpg(run.pid, signal.SIGINT)  # Ctrl-C in a terminal reaches the whole group
+    out, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "Traceback" not in out + err
+    assert err.splitlines()[-1] == "stopped; the next run goes on from the last finished notebook"
+    kernel = int(Path(f"{house.trace}.pid").read_text())
+    wait_for(lambda: not alive(kernel))
+
+    run = house.start("reproduce")
+    wait_for(reached)
+    run.kill()
+    run.communicate(timeout=20)
+    kernel = int(Path(f"{house.trace}.pid").read_text())
+    wait_for(lambda: not alive(kernel))  # a dead owner leaves no notebook running
+
+    Path(f"{house.trace}.go").touch()
+    status, _, err, ran = house.call("reproduce")
+    assert (status, ran) == (0, ["02_second"]), err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("reproduce", "--profile", "huge"), "unknown profile 'huge'. Choose one of: laptop, paper, smoke"),
+        (("reproduce", "--cohort", "none.csv"), "none.csv does not exist. Give COHORT the path of a CSV file"),
+        (("reproduce", "--on", "moon"), "Choose one of: default, kubernetes, slurm"),
+        (("item", "table-99"), "unknown item 'table-99'. Choose one of: figure-1, table-1, table-2"),
+        (("item", "table-2"), "table-2 is not yet: 03_third (The third) is still to be written"),
+        (("bench", "nothing"), "there is no group 'nothing' to measure"),
+    ],
+)
+def test_an_unknown_name_is_one_message(house, arguments, message):
+    status, out, err, ran = house.call(*arguments)
+    assert (status, out, ran) == (2, "", [])
+    assert message in err
+    assert err.count("\n") == 1
+
+
+# --- the index ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title = "The second"', 'titel = "The second"', "row 2: unknown key 'titel'"),
+        ('title = "The second"\n', "", "row 2: missing key 'title'"),
+        ('needs = ["01_first"]', 'needs = ["00_none"]', "row 2: need '00_none' is no notebook above"),
+        ('"figure-1" = "figure_1.png"', '"table-1" = "table_1.csv"', "row 2: table-1 is made by 01_first already"),
+        ('name = "02_second"', 'name = "01_first"', "row 2: 01_first stands twice"),
+        ('"figure_1.png"', '"../figure_1.png"', "row 2: item figure-1 = '../figure_1.png' is unfit"),
+        ("smoke = 0.1 }\n\n[[notebook]]\nname", 'smoke = "1" }\n\n[[notebook]]\nname', "minutes of smoke are '1'"),
+        ("[[notebook]]", "[[notebook]", "not valid TOML"),
+    ],
+)
+def test_a_mistake_in_the_index_is_one_message(tmp_path, old, new, message):
+    assert old in INDEX
+    file = tmp_path / "index.toml"
+    file.write_text(INDEX.replace(old, new))
+    with pytest.raises(UserError, match=f"index.toml.*{message}"):
+        index.read_index(file)
+
+
+def test_needs_that_are_not_written_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_NOTEBOOKS", str(tmp_path))
+    (tmp_path / "index.toml").write_text(INDEX.replace('"table_1.csv" }\nminutes = { smoke = 0.1 }', '"table_1.csv" }'))
+    assert [(n.name, n.needs) for n in index.written_notebooks()] == [("02_second", ())]
+
+
+def test_the_committed_index_ends_with_the_ledger_which_needs_everything():
+    *others, ledger = index.written_notebooks()
+    assert ledger.name == "99_claims_ledger"
+    assert ledger.needs == tuple(notebook.name for notebook in others)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [([0.3, 0.2], "about 30 s"), ([1, 3], "about 4 min"), ([150], "about 2.5 h"), ([1, None], ""), ([], "")],
+)
+def test_duration_in_words(minutes, words):
+    assert index.duration(minutes) == words
+
+
+# --- around the engine ----------------------------------------------------------------------------------------------
+
+
+def test_a_lock_is_waited_for_as_long_as_a_dead_owners_children_take(house, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(house.workspace))
+    monkeypatch.setattr(engine, "PATIENCE", 0.3)
+    run = engine.Run.open()
+    with locked(run.notebooks / ".lock"), pytest.raises(UserError, match="another process"), engine._owned(run):
+        pass
+    with engine._owned(run):
+        pass
+
+
+def test_aligned_puts_numbers_right_and_words_left():
+    assert engine.aligned("metric,value\nSensitivity,0.9\nF1,12.25\n").splitlines() == [
+        "metric       value",
+        "-----------  -----",
+        "Sensitivity    0.9",
+        "F1           12.25",
+    ]
+
+
+def test_cleaned_keeps_outputs_and_drops_what_an_execution_adds():
+    result = {"output_type": "execute_result", "execution_count": 9, "data": {"text/plain": "1"}, "metadata": {}}
+    noise = {"output_type": "stream", "name": "stderr", "text": "12:00 warning"}
+
+    def cell(source, *outputs, **more):
+        metadata = {"papermill": {"duration": 1.0}, "execution": {"iopub.execute_input": "12:00"}, **more}
+        return {
+            "cell_type": "code", "source": source, "metadata": metadata, "execution_count": 9, "outputs": list(outputs)
+        }  # fmt: skip
+
+    notebook = {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"papermill": {"start_time": "12:00"}, "language_info": {"name": "python", "version": "3.11"}},
+        "cells": [
+            {**cell("profile = 'smoke'", tags=["parameters"]), "id": "a"},
+            {**cell("profile = 'paper'", tags=["injected-parameters"]), "id": "b"},
+            {**cell("1", noise, result, tags=["nbval-check-output"]), "id": "a"},
+            cell("2"),
+        ],
+    }
+    clean = engine.cleaned(json.loads(json.dumps(notebook)))
+    assert [c["source"] for c in clean["cells"]] == ["profile = 'smoke'", "1", "2"]
+    assert [c["execution_count"] for c in clean["cells"]] == [1, 2, 3]
+    assert clean["cells"][1]["outputs"] == [{**result, "execution_count": 2}]
+    assert clean["cells"][1]["metadata"] == {"tags": ["nbval-check-output"]}
+    assert len({c["id"] for c in clean["cells"]}) == 3
+    assert "12:00" not in json.dumps(clean)
+    assert clean == engine.cleaned(json.loads(json.dumps(clean)))
+
+
+def test_readme_blocks_are_replaced_and_missing_places_named():
+    text = "# Title\n<!-- begin items -->\nold\n<!-- end items -->\nrest\n"
+    made = readme.with_blocks(text)
+    assert "old" not in made
+    assert made.startswith("# Title\n<!-- begin items -->\n| Figure or table")
+    assert made.endswith("<!-- end items -->\nrest\n")
+    assert readme.with_blocks(made) == made
+    with pytest.raises(UserError, match="0 places for the block 'items'"):
+        readme.with_blocks("# Title\n")
+
+
+def test_the_committed_readme_is_current():
+    text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.with_blocks(text) == text, "run: python -m ecsupport readme"
+
+
+def test_bench_fails_when_a_bound_is_not_met(tmp_path, capsys):
+    (tmp_path / "bench_toy.py").write_text(
+        "from ecsupport.bench import Measure, measure\n"
+        "@measure('toy')\n"
+        "def speed():\n"
+        "    yield Measure('fast', 10.0, 'images/s', 5.0, at_least=True)\n"
+        "    yield Measure('shown', 1.0, 's')\n"
+    )
+    assert bench.run("toy", tmp_path) == 0
+    (tmp_path / "bench_slow.py").write_text(
+        "from ecsupport.bench import Measure, measure\n"
+        "@measure('slow')\n"
+        "def speed():\n"
+        "    yield Measure('slow', 3.0, 's', 2.0)\n"
+        "    yield Measure('undefined', float('nan'), 's', 2.0)\n"
+    )
+    assert bench.run("", tmp_path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines if "fast" in line] == ["ok", "ok"]
+    assert [line.split()[-1] for line in lines if "slow " in line or "undefined" in line] == ["FAIL", "FAIL"]

@@ -1,0 +1,146 @@
+"""One environment, three ways in: stated by pyproject.toml, pinned by requirements.lock, offered to conda users.
+
+No conda channel is needed here: what conda would do beyond Python itself, its pip part, is done for real in a new venv.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from ecsupport.core.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SUPPORTED = ("3.11", "3.12", "3.13")
+
+
+@pytest.fixture(scope="module")
+def lock():
+    """Entries of the lock: (requirement, its hashes)."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    entries = [(Requirement(line.split(" --hash=")[0]), re.findall(r"--hash=(\S+)", line)) for line in lines]
+    assert len(entries) > 100
+    return entries
+
+
+@pytest.fixture(scope="module")
+def conda():
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    (pip,) = [entry["pip"] for entry in dependencies if isinstance(entry, dict)]
+    return [entry for entry in dependencies if isinstance(entry, str)], pip
+
+
+def test_every_entry_of_the_lock_is_pinned_and_hashed(lock):
+    for requirement, hashes in lock:
+        assert [specifier.operator for specifier in requirement.specifier] == ["=="], requirement
+        assert hashes, requirement
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", h) for h in hashes), requirement
+
+
+def test_the_lock_names_no_address(lock):
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not re.search(r"^\s*(-i|-f|--index-url|--extra-index-url|--find-links|-e)\b", text, re.MULTILINE)
+    assert all(requirement.url is None for requirement, _ in lock)
+
+
+@pytest.mark.parametrize("python", SUPPORTED)
+@pytest.mark.parametrize("system", ["linux", "darwin"])
+def test_every_direct_dependency_is_in_the_lock(lock, python, system):
+    machine = {"python_version": python, "python_full_version": f"{python}.7", "sys_platform": system}
+    pinned = {}
+    for requirement, _ in lock:
+        if requirement.marker is None or requirement.marker.evaluate(machine):
+            assert requirement.name not in pinned, f"{requirement.name} is pinned twice for {machine}"
+            (pinned[requirement.name],) = (specifier.version for specifier in requirement.specifier)
+    direct = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    assert len(direct) > 15
+    for text in direct:
+        requirement = Requirement(text)
+        assert requirement.name in pinned, f"{requirement.name} is missing for {machine}"
+        assert requirement.specifier.contains(pinned[requirement.name]), requirement
+
+
+def test_the_supported_pythons_are_the_same_everywhere(conda):
+    allowed = SpecifierSet(PROJECT["requires-python"])
+    assert [f"3.{minor}" for minor in range(20) if allowed.contains(f"3.{minor}")] == list(SUPPORTED)
+    (python,) = [entry.removeprefix("python=") for entry in conda[0] if entry.startswith("python=")]
+    assert python in SUPPORTED
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    first, last = (tuple(map(int, version.split("."))) for version in (SUPPORTED[0], SUPPORTED[-1]))
+    assert f"{first} <= sys.version_info[:2] <= {last}" in makefile
+    assert f"Python {', '.join(SUPPORTED[:-1])} or {SUPPORTED[-1]}" in makefile
+
+
+def test_conda_takes_everything_but_python_from_the_lock(conda):
+    assert conda[1] == ["-r requirements.lock"]
+    assert {re.split(r"[=<>]", entry)[0] for entry in conda[0]} == {"python", "pip", "make", "git"}
+
+
+@pytest.mark.parametrize("version", ["3.9.6", "3.14.0"])
+def test_an_unsupported_python_gets_one_message(tmp_path, version):
+    python = tmp_path / "python3"
+    real = version.split(".")[:2]
+    python.write_text(  # an interpreter that says it is of that version
+        f'#!{sys.executable}\nimport collections, sys\nif sys.argv[1] == "--version":\n    print("Python {version}")\n'
+        f"else:\n    sys.version_info = ({', '.join(real)}, 0)\n    exec(sys.argv[2])\n"
+    )
+    python.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "--no-print-directory", "reproduce", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    message = f"This project needs Python 3.11, 3.12 or 3.13; {python} is Python {version}."
+    assert done.returncode == 2
+    assert done.stdout.startswith(message)
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+PROBE = """
+import importlib.util, torch, torchvision
+boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2.1], [5, 5, 6, 6]])
+assert torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]  # compiled against this torch
+assert importlib.util.find_spec("ecsupport") is None
+print(torch.__version__.split("+")[0], torchvision.__version__.split("+")[0])
+"""
+
+
+def test_the_pip_part_installs_in_a_new_environment(tmp_path, conda):
+    """About three minutes and 5 GB, which are freed again; pip as it comes, with no index or folder of this machine."""
+    network = ("PIP_CERT", "PIP_PROXY", "PIP_DEFAULT_TIMEOUT")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON")) or k in network}
+    environment["PIP_CONFIG_FILE"] = os.devnull
+
+    def run(*command):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=1500
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    try:
+        run(sys.executable, "-m", "venv", "new")
+        python = tmp_path / "new" / "bin" / "python"
+        (tmp_path / "part.txt").write_text(
+            "\n".join(conda[1]).replace("requirements.lock", str(ROOT / "requirements.lock"))
+        )
+        run(python, "-m", "pip", "install", "--quiet", "--no-compile", "--no-cache-dir", "-r", "part.txt")
+        run(python, "-m", "pip", "check")
+        assert run(python, "-c", PROBE).split() == ["2.13.0", "0.28.0"]
+    finally:
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)

@@ -1,0 +1,300 @@
+"""The reporting room: results that are whole and equal from run to run, verdicts by rule, a page that stands alone."""
+
+import json
+import math
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
+
+from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import Run
+from ecsupport.reporting import ledger, style
+from ecsupport.reporting.ledger import REFUTED, SUPPORTED, UNDECIDED, claims_ledger, holm, verdict, verdict_counts
+from ecsupport.reporting.report import write_report
+from ecsupport.reporting.results import Results, banner
+
+INDEX = """
+[[notebook]]
+name = "01_first"
+title = "The first <one>"
+needs = []
+items = { "table-1" = "table_1.csv" }
+minutes = { smoke = 0.1 }
+
+[[notebook]]
+name = "99_ledger"
+title = "The ledger"
+needs = ["01_first"]
+items = {}
+minutes = { smoke = 0.1 }
+"""
+FRAME = pd.DataFrame({"metric": ["Sensitivity", "a < b"], "published": [0.995, math.nan], "computed": [1 / 3, 2e-9]})
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, write_notebook):
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    (notebooks / "index.toml").write_text(INDEX)
+    write_notebook(notebooks / "01_first.ipynb", "from ecsupport.reporting.results import Results")
+    write_notebook(notebooks / "99_ledger.ipynb", "from ecsupport.reporting.report import write_report")
+    monkeypatch.setenv("ECSUPPORT_NOTEBOOKS", str(notebooks))
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    style.use()
+    yield Run.open()
+    plt.close("all")
+
+
+def write_first(run, **estimate):
+    results = Results(run, "01_first")
+    results.table(FRAME, "table_1", caption="Published & computed")
+    figure, axis = plt.subplots()
+    axis.plot([0, 1], [0, 1])
+    results.figure(figure, "curve", FRAME, caption="A curve")
+    results.estimate("gain", **({"value": 0.04, "low": 0.01, "high": 0.07, "n": 60} | estimate))
+    results.finish()
+
+
+def claims(*rows):
+    columns = ["id", "where", "claim", "estimand", "direction", "margin", "unit", "published", "family", "notebook"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+NUMBERS = pd.DataFrame({"printed": ["99.5%"]}, index=["text.gain"])
+GAIN = ("gain", "abstract", "There <is> a gain.", "a - b", ">", 0.0, "proportion", "text.gain", "table_1", "01_first")
+LATER = ("later", "abstract", "There is more.", "c - d", ">", 0.0, "proportion", "", "table_1", "03_third")
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def test_results_list_every_file_with_its_hash_and_repeat_to_the_byte(run):
+    write_first(run)
+    first = {file.name: file.read_bytes() for file in run.figures.iterdir()}
+    assert set(first) == {"01_first.json", "table_1.csv", "curve.png", "curve.csv"}
+    write_first(run)
+    assert first == {file.name: file.read_bytes() for file in run.figures.iterdir()}
+    record = json.loads(first["01_first.json"])
+    assert record["profile"] == "smoke"
+    assert record["cohort"] == "phantom-v1-easy"
+    assert set(record["code"]) >= {"ecsupport.reporting.results"}
+    assert set(record["files"]) == {f"figures/smoke/{name}" for name in first if name != "01_first.json"}
+    assert first["table_1.csv"] == b"metric,published,computed\nSensitivity,0.995,0.333333\na < b,,2e-09\n"
+
+
+def test_a_figure_carries_its_provenance_below_the_drawing(run):
+    figure, axis = plt.subplots()
+    axis.set_xlabel("False positive rate")
+    Results(run, "01_first").figure(figure, "curve", FRAME)
+    footer = figure.texts[-1]
+    assert footer.get_text() == "phantom-v1-easy · smoke · 01_first · phantom images, not patients"
+    renderer = figure.canvas.get_renderer()
+    assert not footer.get_window_extent(renderer).overlaps(axis.get_tightbbox(renderer))
+
+
+def test_own_images_are_named_and_not_called_phantoms(run, tmp_path):
+    (tmp_path / "ward.csv").write_text("patient\n1\n")
+    own = Run.open("smoke", str(tmp_path / "ward.csv"))
+    assert "ward" in repr(banner(own))
+    assert "hantom" not in repr(banner(own))
+    assert "never about patients" in repr(banner(run))
+    figure, _ = plt.subplots()
+    Results(own, "01_first").figure(figure, "curve", FRAME)
+    assert figure.texts[-1].get_text() == "ward · smoke · 01_first"
+
+
+def test_what_is_needed_must_stand_and_be_unaltered(run):
+    with pytest.raises(UserError, match="01_first has no results for smoke yet. Run it first: make reproduce"):
+        Results(run, "99_ledger")
+    write_first(run)
+    results = Results(run, "99_ledger")
+    assert results.needed("01_first", "table_1.csv") == run.figures / "table_1.csv"
+    with pytest.raises(ValueError, match="lists no table_2.csv"):
+        results.needed("01_first", "table_2.csv")
+    (run.figures / "table_1.csv").write_text("by hand")
+    with pytest.raises(UserError, match="table_1.csv is not what 01_first wrote"):
+        results.needed("01_first", "table_1.csv")
+    with pytest.raises(UserError, match="Add that to its needs"):
+        Results(run, "01_first").needed("99_ledger", "ledger.csv")
+
+
+def test_a_notebook_must_make_the_items_it_promises(run):
+    with pytest.raises(ValueError, match=r"01_first has not made table-1 \(table_1.csv\)"):
+        Results(run, "01_first").finish()
+    assert not (run.figures / "01_first.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"value": math.nan}, "value is nan"),
+        ({"value": 1.0, "low": 0.5}, "the interval 0.5 to None is none"),
+        ({"value": 1.0, "low": 2.0, "high": 1.0}, "the interval 2.0 to 1.0 is none"),
+        ({"value": None}, "give a value"),
+        ({"value": None, "assessable": False}, "a note that says why"),
+    ],
+)
+def test_an_estimate_that_says_nothing_is_refused(run, values, message):
+    with pytest.raises(ValueError, match=message):
+        Results(run, "01_first").estimate("gain", **values)
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("direction", "margin", "low", "high", "expected"),
+    [
+        (">", 0.0, 0.01, 0.05, SUPPORTED),
+        (">", 0.0, -0.01, 0.05, UNDECIDED),
+        (">", 0.0, -0.05, -0.01, REFUTED),
+        (">", 0.0, 0.0, 0.05, UNDECIDED),
+        (">", -0.02, -0.01, 0.05, SUPPORTED),
+        ("<", 0.0, -0.05, -0.01, SUPPORTED),
+        ("<", 0.0, 0.01, 0.05, REFUTED),
+        ("<", 0.0, -0.01, 0.01, UNDECIDED),
+        ("within", 0.05, -0.03, 0.05, SUPPORTED),
+        ("within", 0.05, -0.03, 0.06, UNDECIDED),
+        ("within", 0.05, 0.06, 0.08, REFUTED),
+        ("within", 0.05, -0.08, -0.06, REFUTED),
+        ("=", 0.0, -0.01, 0.01, UNDECIDED),
+        ("=", 0.0, 0.01, 0.02, REFUTED),
+        ("descriptive", math.nan, 0.01, 0.02, "descriptive"),
+    ],
+)
+def test_verdict_by_interval(direction, margin, low, high, expected):
+    assert verdict(direction, margin, (low + high) / 2, low, high) == expected
+
+
+@pytest.mark.parametrize(
+    ("direction", "value", "expected"),
+    [(">", 0.1, SUPPORTED), (">", 0.0, REFUTED), ("<", 0.0, REFUTED), ("=", 0.0, SUPPORTED), ("=", 1.0, REFUTED)],
+)
+def test_an_exact_value_is_decided_by_itself(direction, value, expected):
+    assert verdict(direction, 0.0, value, exact=True) == expected
+
+
+def test_a_value_without_interval_decides_nothing_unless_exact():
+    assert verdict(">", 0.0, 5.0) == UNDECIDED
+
+
+numbers = st.floats(-1, 1)
+
+
+@given(st.sampled_from([">", "<", "=", "within"]), st.floats(0, 0.5), numbers, st.floats(0, 0.5), st.floats(0, 0.5))
+def test_a_wider_interval_never_turns_a_verdict_round(direction, margin, low, width, more):
+    narrow = verdict(direction, margin, low, low, low + width)
+    wide = verdict(direction, margin, low, low - more, low + width + more)
+    assert wide in (narrow, UNDECIDED)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 20])
+def test_holm_agrees_with_statsmodels(size):
+    p_values = np.random.default_rng(size).beta(0.3, 2, size).round(2)  # rounded: with ties
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
+
+
+# --- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_joins_claims_with_estimates(run):
+    write_first(run)
+    made = claims_ledger(run, ["01_first"], claims(GAIN, LATER), NUMBERS)
+    assert made["verdict"].tolist() == [SUPPORTED, "not yet"]
+    assert made.loc[0, ["published", "computed", "low", "high", "n"]].tolist() == ["99.5%", 0.04, 0.01, 0.07, 60]
+    assert made.loc[1, ["computed", "low"]].isna().all()
+    assert verdict_counts(made) == dict.fromkeys(ledger.VERDICTS, 0) | {SUPPORTED: 1, "not yet": 1}
+
+
+def test_a_claim_that_cannot_be_assessed_says_so(run):
+    write_first(run, value=None, low=None, high=None, assessable=False, note="no MRI in this manifest")
+    made = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS)
+    assert made.loc[0, ["verdict", "note"]].tolist() == ["not assessable", "no MRI in this manifest"]
+
+
+@pytest.mark.parametrize(
+    ("p", "waiting", "expected", "adjusted"),
+    [(0.04, False, SUPPORTED, 0.04), (0.04, True, UNDECIDED, 0.08), (0.01, True, SUPPORTED, 0.02)],
+)
+def test_holm_holds_back_a_verdict_within_its_family(run, p, waiting, expected, adjusted):
+    write_first(run, p=p)
+    made = claims_ledger(run, ["01_first"], claims(GAIN, *[LATER] * waiting), NUMBERS)
+    assert made.loc[0, "verdict"] == expected
+    assert made.loc[0, "p_holm"] == pytest.approx(adjusted)
+
+
+@pytest.mark.parametrize(
+    ("claim", "estimate", "message"),
+    [
+        (LATER, {}, "01_first estimates 'gain', which claims.csv does not hold"),
+        (GAIN, {"unit": "ratio"}, "gives 'gain' in ratio; the claim is in proportion"),
+    ],
+)
+def test_an_estimate_must_fit_a_claim(run, claim, estimate, message):
+    write_first(run, **estimate)
+    with pytest.raises(ValueError, match=message):
+        claims_ledger(run, ["01_first"], claims(claim), NUMBERS)
+
+
+def test_every_committed_claim_has_a_row(run):
+    write_first(run)
+    results = json.loads((run.figures / "01_first.json").read_text())
+    (run.figures / "01_first.json").write_text(json.dumps(results | {"estimates": []}))
+    made = claims_ledger(run, ["01_first"])
+    assert len(made) > 50
+    assert set(made["verdict"]) == {"not yet"}
+
+
+# --- the report -----------------------------------------------------------------------------------------------------
+
+
+def test_the_report_stands_alone_and_repeats_to_the_byte(run):
+    write_first(run)
+
+    def write():
+        results = Results(run, "99_ledger")
+        made = claims_ledger(run, results.notebook.needs, claims(GAIN, LATER), NUMBERS)
+        results.table(made, "ledger")
+        write_report(results, made)
+        results.finish()
+        return (run.notebooks / "report.html").read_text(encoding="utf-8")
+
+    page = write()
+    assert write() == page
+    links = re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', page)
+    assert {link for link in links if not link.startswith(("#", "data:image/png;base64,"))} == {"01_first.ipynb"}
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]*", "", page)
+    assert str(run.figures.parent.parent) not in page
+    for text in (
+        "The first &lt;one&gt;",
+        "There &lt;is&gt; a gain.",
+        "Published &amp; computed",
+        "a &lt; b",
+        "supported",
+    ):
+        assert text in page
+    assert "Phantom images with known anatomy" in page
+    listed = json.loads((run.figures / "99_ledger.json").read_text())["files"]
+    assert set(listed) == {"figures/smoke/ledger.csv", "runs/smoke/report.html"}
+
+
+def test_a_long_table_is_cut_and_says_so(run):
+    results = Results(run, "01_first")
+    results.table(FRAME, "table_1")
+    results.table(pd.DataFrame({"row": range(500)}), "long")
+    results.finish()
+    page = Results(run, "99_ledger")
+    write_report(page, claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS))
+    assert "and 492 more rows in long.csv" in (run.notebooks / "report.html").read_text(encoding="utf-8")
+
+
+def test_colours_mean_one_thing_each():
+    pairs = [("carcinoma", "control"), ("us", "mri"), ("published", "computed"), ("patients", "images")]
+    assert {name for pair in pairs for name in pair} == set(style.COLOURS)
+    assert all(style.COLOURS[a] != style.COLOURS[b] for a, b in pairs)
