@@ -284,7 +284,7 @@ def _explain(run: Run, notebooks: list[Notebook]) -> int:
     """Say what went wrong, from the notebooks kept in `failed/`; returns the exit status."""
     status = FAILED
     kept = [run.notebooks / "failed" / f"{notebook.name}.ipynb" for notebook in notebooks]
-    kept = [file for file in kept if file.is_file()]
+    kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
     if not kept:
         _say(_tail(run))
     for file in kept:
