@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python -m ecsupport
 RUN_OPTIONS := --profile '$(PROFILE)' $(if $(COHORT),--cohort '$(COHORT)')
 
-.PHONY: help reproduce test lab lint bench lock refresh clean
+.PHONY: help reproduce audit test lab lint bench lock refresh clean
 
 help:  ## show this list
 	@grep -hE '^[a-z%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ reproduce: $(VENV)/.complete  ## every notebook, table and figure, then report.h
 
 figure-% table-%: $(VENV)/.complete  ## re-make one item with what it needs, e.g. make table-7
 	@$(RUN) item $@ $(RUN_OPTIONS)
+
+audit: $(VENV)/.complete  ## every published number checked against the others; audit.csv and notebook 10
+	@$(RUN) item audit $(RUN_OPTIONS)
 
 test: $(VENV)/.complete  ## unit tests, a fresh smoke run, then every committed notebook against it
 	@$(BIN)/python -m pytest $(TESTS)

@@ -1,1 +1,1 @@
-"""Helper package of the notebooks: cohort, statistics and reporting behind each figure and table. Not for clinical use."""
+"""Helper package of the notebooks: cohort, statistics and reporting behind every figure. Not for clinical use."""

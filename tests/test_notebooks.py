@@ -22,7 +22,12 @@ CHECKED = "nbval-check-output"
 TAGS = {"parameters", CHECKED}
 LEAST_CHECKED = 3  # cells of every notebook
 CELL_TIMEOUT = 900  # seconds
-EXACT_TABLES = ["manifest.csv", "split_counts.csv", "paper_scale.csv", "table_6_replayed.csv"]  # counts, no fitted model
+EXACT_TABLES = [
+    "manifest.csv",
+    "split_counts.csv",
+    "paper_scale.csv",
+    "table_6_replayed.csv",
+]  # counts, no fitted model
 
 FORBIDDEN = {
     "a path of a machine": r"(?<![\w.])/(home|root|tmp|work|Users|usr|var|opt|private|mnt)/\w",

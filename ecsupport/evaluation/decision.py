@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.evaluation.bootstrap import resampled_metrics
 from ecsupport.evaluation.classification import METRICS, check_images
-from ecsupport.evaluation.screening_value import _prevalence, _proportion
+from ecsupport.evaluation.screening_value import check_prevalence, check_proportion
 
 _SENSITIVITY, _SPECIFICITY = METRICS.index("sensitivity"), METRICS.index("specificity")
 
@@ -34,7 +34,11 @@ def shift_prior(probability: ArrayLike, prevalence: ArrayLike, trained_at: float
     of the set on which they were calibrated, 0.5 for 1:1;  probability and prevalence broadcast together
     Returns probabilities of the broadcast shape. Raises UserError for a value outside its range or NaN.
     """
-    p, new, old = _proportion("probability", probability), _prevalence(prevalence), _prevalence(trained_at)
+    p, new, old = (
+        check_proportion("probability", probability),
+        check_prevalence(prevalence),
+        check_prevalence(trained_at),
+    )
     positive, negative = p * new * (1 - old), (1 - p) * (1 - new) * old  # both cannot be 0
     return positive / (positive + negative)
 
@@ -48,9 +52,9 @@ def net_benefit(
     broadcast together
     Returns values of at most prevalence, of the broadcast shape. Raises UserError for a value outside its range.
     """
-    se = _proportion("sensitivity", sensitivity, nan_allowed=True)
-    sp = _proportion("specificity", specificity, nan_allowed=True)
-    t, p = _thresholds(threshold), _prevalence(prevalence)
+    se = check_proportion("sensitivity", sensitivity, nan_allowed=True)
+    sp = check_proportion("specificity", specificity, nan_allowed=True)
+    t, p = _thresholds(threshold), check_prevalence(prevalence)
     return p * se - (1 - p) * (1 - sp) * t / (1 - t)
 
 
@@ -118,7 +122,7 @@ def _check_probabilities(y_true: ArrayLike, probability: ArrayLike) -> tuple[np.
 
 
 def _thresholds(values: ArrayLike) -> np.ndarray:
-    array = _proportion("threshold", values)
+    array = check_proportion("threshold", values)
     if (array == 1).any():
         raise UserError("threshold: 1 would weigh a false positive infinitely. Stay below 1.")
     return array

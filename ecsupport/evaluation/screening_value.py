@@ -34,7 +34,9 @@ def screening_value(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: 
     scalars). nns is not rounded. Raises UserError for a value outside its range or NaN.
     """
     se, sp, p = np.broadcast_arrays(
-        _proportion("sensitivity", sensitivity), _proportion("specificity", specificity), _prevalence(prevalence)
+        check_proportion("sensitivity", sensitivity),
+        check_proportion("specificity", specificity),
+        check_prevalence(prevalence),
     )
     return _screening_value(se, sp, p)
 
@@ -49,14 +51,14 @@ def screening_value_samples(
     Returns the keys of `screening_value`, each (n_resamples, n_populations), NaN where a rate is. Take percentiles
     along axis 0. Raises UserError as `screening_value` does, or where the two are not of one length.
     """
-    se = _proportion("se_samples", se_samples, nan_allowed=True)
-    sp = _proportion("sp_samples", sp_samples, nan_allowed=True)
+    se = check_proportion("se_samples", se_samples, nan_allowed=True)
+    sp = check_proportion("sp_samples", sp_samples, nan_allowed=True)
     if se.ndim != 1 or se.shape != sp.shape:
         raise UserError(
             f"se_samples, sp_samples: have shapes {se.shape} and {sp.shape}. "
             "Give both rates of every resample, shape (n_resamples,)."
         )
-    populations = np.atleast_1d(_prevalence(prevalence))  # (n_populations,)
+    populations = np.atleast_1d(check_prevalence(prevalence))  # (n_populations,)
     return _screening_value(*np.broadcast_arrays(se[:, None], sp[:, None], populations[None, :]))
 
 
@@ -74,7 +76,8 @@ def _screening_value(se: np.ndarray, sp: np.ndarray, p: np.ndarray) -> dict[str,
         }
 
 
-def _proportion(name: str, values: ArrayLike, *, nan_allowed: bool = False) -> np.ndarray:
+def check_proportion(name: str, values: ArrayLike, *, nan_allowed: bool = False) -> np.ndarray:
+    """The values as float64; UserError where one lies outside [0, 1], or is NaN unless that is allowed."""
     array = _numbers(name, values)
     bad = ~((array >= 0) & (array <= 1)) & ~(nan_allowed & np.isnan(array))
     if bad.any():
@@ -82,7 +85,8 @@ def _proportion(name: str, values: ArrayLike, *, nan_allowed: bool = False) -> n
     return array
 
 
-def _prevalence(values: ArrayLike) -> np.ndarray:
+def check_prevalence(values: ArrayLike) -> np.ndarray:
+    """The values as float64; UserError where one lies outside (0, 1), with a hint where it looks like a percentage."""
     array = _numbers("prevalence", values)
     bad = ~((array > 0) & (array < 1))
     if bad.any():

@@ -81,7 +81,7 @@ def _notebook(file: Path, row: int, entry: dict[str, Any]) -> Notebook:
     if not re.fullmatch(r"\d\d_[a-z0-9_]+", entry["name"]):
         raise row_error(file, row, f"name {entry['name']!r} is unfit", "Use the form 07_bootstrap_cis.")
     for item, name in entry["items"].items():
-        if not re.fullmatch(r"(figure|table)-\w+", item) or not re.fullmatch(r"\w+\.(png|csv)", str(name)):
+        if not re.fullmatch(r"(figure|table)-\w+|audit", item) or not re.fullmatch(r"\w+\.(png|csv)", str(name)):
             raise row_error(file, row, f"item {item} = {name!r} is unfit", 'Use the form "table-7" = "table_7.csv".')
     for profile, minutes in entry.get("minutes", {}).items():
         if isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes < 0:

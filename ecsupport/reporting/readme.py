@@ -21,8 +21,8 @@ def items() -> str:
     rows = [(item, file, notebook) for notebook in read_index() for item, file in notebook.items.items()]
     lines = ["| Figure or table | Notebook | Artefact | Minutes on two cores |", "|---|---|---|---|"]
     for item, file, notebook in sorted(rows, key=lambda row: natural(row[0])):
-        kind, number = item.split("-")
-        label = f"{kind.capitalize()} {number.upper()}"
+        kind, _, number = item.partition("-")
+        label = f"{kind.capitalize()} {number.upper()}".strip()
         name, artefact, minutes = f"{notebook.name}: {notebook.title}", "not yet", ""
         if notebook.written:
             name = f"[{notebook.name}](notebooks/{notebook.name}.ipynb): {notebook.title}"
