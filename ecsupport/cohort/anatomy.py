@@ -177,7 +177,7 @@ def section(uterus: Uterus, view: View, x: np.ndarray, y: np.ndarray, edge: floa
 
     def invading(tongue: Tongue, reach: float) -> np.ndarray:
         bump = _bump(cosine, sine, tongue.angle, tongue.half_angle)
-        root = inside(-endometrium - 0.03) * np.clip(8 * reach * bump, 0, 1)  # joined to the endometrium, nothing beside
+        root = inside(-endometrium - 0.03) * np.clip(8 * reach * bump, 0, 1)  # joined to the endometrium
         return inside(outward - reach * bump * wall) * root * in_wall
 
     reaches = [(tongue, view.penetration(tongue)) for tongue in uterus.tongues]
