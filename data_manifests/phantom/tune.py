@@ -31,7 +31,7 @@ IMAGES_A_PATIENT = 5
 TEST_PATIENTS = 100  # of each class, 400 + 400 images
 ARMS = {  # real positives, real negatives, untranslated MRI of each class
     "scarce positives": (60, 1500, 0),
-    "half of the positives": (600, 1500, 0),
+    "600 positives": (600, 1500, 0),
     "all positives": (2000, 2000, 0),
     "scarce positives + raw MRI": (60, 1500, 1200),
     "raw MRI alone": (0, 0, 1500),
