@@ -68,9 +68,14 @@ class Results:
         """Write `<name>.csv`: numbers to six significant digits, without the index."""
         self._csv(frame, name, "table", caption)
 
-    def figure(self, figure: Figure, name: str, data: pd.DataFrame, caption: str = "") -> None:
-        """Write `<name>.png` with a line of provenance below it, and what it draws beside it as `<name>.csv`."""
-        _add_footer(figure, self._footer())
+    def figure(
+        self, figure: Figure, name: str, data: pd.DataFrame, caption: str = "", *, published: bool = False
+    ) -> None:
+        """Write `<name>.png` with a line of provenance below it, and what it draws beside it as `<name>.csv`.
+
+        `published`: the picture is drawn from the paper's numbers or from simulated ones, and from no image.
+        """
+        _add_footer(figure, self._footer(published))
         self._csv(data, name, "data", caption)
         with replacing(self.run.figures / f"{name}.png") as path:
             figure.savefig(path, dpi=150, metadata={"Software": None})
@@ -148,7 +153,9 @@ class Results:
             frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
         self.add(self.run.figures / f"{name}.csv", kind, caption)
 
-    def _footer(self) -> str:
+    def _footer(self, published: bool) -> str:
+        if published:
+            return f"{self.notebook.name} · no image of this cohort is behind this picture"
         kind = [] if self.run.cohort else ["phantom images, not patients"]
         return " · ".join([cohort_name(self.run), self.run.profile.name, self.notebook.name, *kind])
 
