@@ -68,6 +68,16 @@ def changed(row, column, value):
         ),
         (lambda f: f.assign(split="holdout"), "row 1: unknown split"),
         (lambda f: f.assign(label=1), "no ultrasound image with label 0"),
+        (lambda f: f[f["modality"] == "mri"], "no ultrasound image with label 0"),
+        (
+            lambda f: f.assign(invasion_depth=["0.4", "superficial", "", "", "", ""]),
+            "row 2: invasion_depth is no fraction",
+        ),
+        (lambda f: f.assign(invasion_depth=50), "row 1: invasion_depth is no fraction"),
+        (lambda f: f.assign(visible=["yes", "", "", "", "", ""]), "row 1: visible is not true or false"),
+        (changed(1, "centre", "south"), "row 2: patient has a second centre"),
+        (changed(1, "label", 0), "row 2: patient has another label"),
+        (changed(2, "patient_id", "  "), "row 3: empty patient_id"),
     ],
 )
 def test_bad_manifest_gives_one_message_with_row_and_remedy(own, change, message):
@@ -84,6 +94,14 @@ def test_unreadable_image_is_named(own, tmp_path, monkeypatch):
         images.load(frame, 32, manifest=path)
     assert [f for f in (tmp_path / "workspace" / "store").rglob("*") if f.suffix != ".lock" and f.is_file()] == []
     assert not list((tmp_path / "workspace" / "store").rglob("*.making-*"))
+
+
+def test_more_than_eight_bits_are_refused_not_clipped(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
+    path = own()
+    Image.fromarray(np.full((40, 50), 3000, np.uint16)).save(tmp_path / "c.png")
+    with pytest.raises(UserError, match="row c.png: cannot read the image .*more than 8 bits.*8-bit PNG"):
+        images.load(manifest.read(path), 32, manifest=path)
 
 
 def test_files_and_phantoms_load_alike(tmp_path, monkeypatch):

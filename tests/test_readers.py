@@ -384,7 +384,7 @@ def test_answers_are_read_in_the_order_of_the_cases(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Ben,a,yes", r"answers\.csv, row 4: answer is 'yes'. Write 1 for invasion and 0 for none"),
+        ("Ben,a,yes", r"answers\.csv, row 4: answer is 'yes'. Write 1 for positive and 0 for negative"),
         ("Ben,a,nan", "row 4: answer is 'nan'"),
         ("Ben,a,5", "row 4: answer is '5'"),
         ("Ben,a,", "row 4: answer is ''"),

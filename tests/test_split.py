@@ -104,6 +104,17 @@ def test_mri_patients_follow_their_ultrasound():
             assert where == place[patient]
 
 
+def test_half_filled_splits_are_completed_by_patient():
+    """Who has one image in a split has all of them there; the rest is drawn as ever."""
+    images = cohort(np.random.default_rng(5))
+    first = images.drop_duplicates("patient_id").index[:3]
+    images.loc[first, "split"] = "test"
+    done = split.assign(images, task="cohort", rng=np.random.default_rng(0))
+    chosen = set(images.loc[first, "patient_id"])
+    assert set(done.loc[done["patient_id"].isin(chosen), "split"]) == {"test"}
+    assert set(done["split"]) == set(manifest.SPLITS)
+
+
 def test_too_small_a_class_is_refused():
     images = cohort(np.random.default_rng(0), 60, 0.0)
     images.loc[images["patient_id"] == "us3", "label"] = 1

@@ -1,5 +1,6 @@
 """Pixels of a manifest's rows, rendered or read once and kept in the store in blocks."""
 
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def load(images: pd.DataFrame, size: int, *, manifest: Path | None = None, worke
         else:
             specs.append(Spec("images", make_files, {**arguments, "manifest": str(manifest)}))
     if workers > 1 and len(specs) > workers:
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             folders = list(tqdm(pool.map(ensure, specs), total=len(specs), desc="images", disable=None))
     else:
         folders = [ensure(spec) for spec in tqdm(specs, desc="images", disable=None)]
@@ -52,7 +53,9 @@ def make_files(folder: Path, images: list[str], hashes: list[str], size: int, ma
     for name in images:
         try:
             with Image.open(Path(manifest).parent / name) as picture:
+                if picture.mode.startswith(("I", "F")):
+                    raise ValueError(f"mode {picture.mode}: more than 8 bits, whose grey scale only you know")
                 pixels.append(np.asarray(picture.convert("L").resize((size, size), Image.Resampling.BICUBIC)))
         except (OSError, UnidentifiedImageError, ValueError) as error:
-            raise row_error(manifest, name, f"cannot read the image ({error})", "Export it anew as PNG") from error
+            raise row_error(manifest, name, f"cannot read the image ({error})", "Export it as 8-bit PNG") from error
     np.save(folder / "images.npy", np.stack(pixels))

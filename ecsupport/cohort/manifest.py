@@ -102,6 +102,8 @@ def read(path: Path) -> pd.DataFrame:
     """
     try:
         images = pd.read_csv(path, dtype={"image": str, "patient_id": str, "centre": str, "split": str})
+        for column in images.select_dtypes("str"):
+            images[column] = images[column].str.strip().replace("", None)
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV file ({error}). Save it as comma-separated UTF-8") from error
     missing = [c for c in REQUIRED if c not in images]
@@ -119,18 +121,27 @@ def read(path: Path) -> pd.DataFrame:
     images["label"] = images["label"].astype(int)
     images["hash"] = [sha256(path.parent / name) for name in images["image"]]
     images["source"] = "file"
+    depth = pd.to_numeric(images.get("invasion_depth", pd.Series(np.nan, images.index)), errors="coerce")
+    given = images["invasion_depth"].notna() if "invasion_depth" in images else depth.notna()
+    _demand(path, ~given | depth.between(0, 1), "invasion_depth is no fraction of the wall", "Write 0 to 1, or nothing")
+    images["invasion_depth"] = depth
+    if "visible" in images:
+        flags = images["visible"].astype("str").str.lower().map({"true": True, "false": False, "1": True, "0": False})
+        _demand(path, flags.notna() | images["visible"].isna(), "visible is not true or false", "Write one, or nothing")
+        images["visible"] = flags
     unknown = {"sequence": "", "diagnosis": "", "invasion_depth": np.nan, "visible": pd.NA, "split": ""}
     for column, value in unknown.items():
         images[column] = images[column].fillna(value) if column in images else value
     _demand(
         path, images["split"].isin(["", *SPLITS]), "unknown split", f"Write one of: {', '.join(SPLITS)}, or nothing"
     )
+    for column, problem in (("centre", "a second centre"), ("label", "another label")):
+        first = images.groupby("patient_id")[column].transform("first")
+        _demand(path, images[column] == first, f"patient has {problem}", f"Give all her images one {column}")
     check_splits(images, str(path))
-    for modality, part in images.groupby("modality"):
-        if modality == "us" and part["label"].nunique() < 2:
-            raise UserError(
-                f"{path}: no ultrasound image with label {1 - part['label'].iloc[0]}. Both classes are needed"
-            )
+    for label in (0, 1):
+        if not (images["modality"].eq("us") & images["label"].eq(label)).any():
+            raise UserError(f"{path}: no ultrasound image with label {label}. Both classes are needed")
     return images[list(COLUMNS)]
 
 

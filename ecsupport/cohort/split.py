@@ -16,7 +16,7 @@ BALANCED = ("validation", "test")
 def assign(
     images: pd.DataFrame, *, task: str, rng: np.random.Generator, positives: Mapping[str, int] | None = None
 ) -> pd.DataFrame:
-    """Fill `split` of every image that has none: all ultrasound, then MRI.
+    """Fill `split` of every image that has none: as the patient's other images, else all ultrasound, then MRI.
 
     `positives` gives exact numbers of positive ultrasound images, e.g. `{"validation": 320, "test": 336}`; what
     balancing leaves over becomes `unused`. An MRI patient who has ultrasound too keeps her split (validation counts
@@ -25,6 +25,9 @@ def assign(
     images = images.copy()
     images["split"] = images["split"].astype("str")
     positive = target(images, task)
+    given = images[images["split"].isin(ULTRASOUND)].drop_duplicates("patient_id").set_index("patient_id")["split"]
+    blank = images["split"] == ""
+    images.loc[blank, "split"] = images["patient_id"].map(given).astype(object).fillna("").astype("str")
     open_us = (images["modality"] == "us") & (images["split"] == "")
     if open_us.any():
         part = images[open_us]

@@ -5,7 +5,7 @@ images. The scores never change, so they are sorted once, into *cells* (see `Cel
 of the weight that falls into each cell.
 
 Rules that hold everywhere in this package:
-- label 1 is the positive class (myometrial invasion), label 0 the negative class;
+- label 1 is the positive class of the task (carcinoma, or invasion), label 0 the negative class;
 - an image is called positive where score >= threshold;
 - a ratio 0/0 is undefined and is NaN: sensitivity without positives, specificity without negatives, precision
   where nothing is called positive, F1 where there is neither a positive nor a call, ROC AUC with a single class.
@@ -70,7 +70,9 @@ def check_images(y_true: ArrayLike, score: ArrayLike) -> tuple[np.ndarray, np.nd
     same_rows("y_true", y_true, "score", score)
     if not len(labels):
         raise UserError("y_true, score: no rows. Give at least one image.")
-    _reject("y_true", labels, (labels != 0) & (labels != 1), "Label invasion 1 and no invasion 0.")
+    _reject(
+        "y_true", labels, (labels != 0) & (labels != 1), "Write 1 for the positive class of the task, 0 for the other."
+    )
     _reject("score", scores, ~np.isfinite(scores), "Score the image again or leave it out of the test set.")
     return labels.astype(np.int64), scores.astype(np.float64)
 

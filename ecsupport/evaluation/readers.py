@@ -1,6 +1,6 @@
 """Readers and their answers (Table 8): a person's CSV, each reader's intervals, group means, reader against model.
 
-An answer is a call, 0 or 1, or a score in [0, 1] that calls invasion from 0.5 on. A reader who only calls has one
+An answer is a call, 0 or 1, or a score in [0, 1] that calls positive from 0.5 on. A reader who only calls has one
 operating point, and the area under the line through it is ROC AUC = (sensitivity + specificity) / 2; this is what
 Table 8 prints for a sonographer, whereas a model's ROC AUC is the area under the curve of all its thresholds.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from statsmodels.stats.proportion import proportion_confint
 
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.evaluation.bootstrap import Resamples, resampled_metrics, summary
 from ecsupport.evaluation.classification import METRICS, count_calls, same_rows
+from ecsupport.evaluation.proportions import proportion_interval
 
 TABLE_8 = ("sensitivity", "specificity", "roc_auc")
 ANSWER_COLUMNS = ("reader", "image", "answer")
@@ -101,7 +101,8 @@ def reader_intervals(
             image, patient = (spread[unit][j].loc[metric] for unit in ("image", "patient"))
             wilson = (math.nan, math.nan)
             if metric != "roc_auc" and share[metric][1]:
-                wilson = proportion_confint(*share[metric], alpha=1 - level, method="wilson")
+                interval = proportion_interval(*share[metric], level=level)
+                wilson = (interval.low, interval.high)
             ends = [*wilson, image["low"], image["high"], patient["low"], patient["high"]]
             rows.append([name, metric, image["estimate"], share[metric][1], *ends, int(patient["n_undefined"])])
     ends = [f"{kind}_{end}" for kind in ("wilson", "image", "patient") for end in ("low", "high")]
@@ -232,6 +233,6 @@ def _answer(path: Path, row: int, text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        remedy = "Write 1 for invasion and 0 for none, or a score from 0 to 1 that calls invasion from 0.5 on."
+        remedy = "Write 1 for positive and 0 for negative, or a score from 0 to 1 that calls positive from 0.5 on."
         raise row_error(path, row, f"answer is '{text}'", remedy)
     return value

@@ -69,13 +69,13 @@ class Results:
         self._csv(frame, name, "table", caption)
 
     def figure(
-        self, figure: Figure, name: str, data: pd.DataFrame, caption: str = "", *, published: bool = False
+        self, figure: Figure, name: str, data: pd.DataFrame, caption: str = "", *, no_images: bool = False
     ) -> None:
         """Write `<name>.png` with a line of provenance below it, and what it draws beside it as `<name>.csv`.
 
-        `published`: the picture is drawn from the paper's numbers or from simulated ones, and from no image.
+        `no_images`: the picture is drawn from the paper's numbers or from simulated ones, and from no image.
         """
-        _add_footer(figure, self._footer(published))
+        _add_footer(figure, self._footer(no_images))
         self._csv(data, name, "data", caption)
         with replacing(self.run.figures / f"{name}.png") as path:
             figure.savefig(path, dpi=150, metadata={"Software": None})
@@ -153,8 +153,8 @@ class Results:
             frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
         self.add(self.run.figures / f"{name}.csv", kind, caption)
 
-    def _footer(self, published: bool) -> str:
-        if published:
+    def _footer(self, no_images: bool) -> str:
+        if no_images:
             return f"{self.notebook.name} · no image of this cohort is behind this picture"
         kind = [] if self.run.cohort else ["phantom images, not patients"]
         return " · ".join([cohort_name(self.run), self.run.profile.name, self.notebook.name, *kind])
