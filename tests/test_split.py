@@ -25,7 +25,7 @@ def cohort(rng, n_patients=120, share=0.3, largest=9, modality="us"):
 
 cohorts = st.builds(
     lambda seed, n, share, largest: cohort(np.random.default_rng(seed), n, share, largest),
-    st.integers(0, 10**6), st.integers(60, 250), st.floats(0.15, 0.6), st.integers(1, 30),
+    st.integers(0, 10**6), st.integers(100, 250), st.floats(0.2, 0.6), st.integers(1, 30),
 )  # fmt: skip
 
 

@@ -19,15 +19,13 @@ def assign(
     """Fill `split` of every image that has none: as the patient's other images, else all ultrasound, then MRI.
 
     `positives` gives exact numbers of positive ultrasound images, e.g. `{"validation": 320, "test": 336}`; what
-    balancing leaves over becomes `unused`. An MRI patient who has ultrasound too keeps her split (validation counts
-    as test). Rows keep their order; the result does not depend on it. UserError where a split would miss a class.
+    balancing leaves over becomes `unused`. An MRI patient who has ultrasound too keeps her split. Rows keep
+    their order; the result does not depend on it. UserError where a split would miss a class.
     """
     images = images.copy()
     images["split"] = images["split"].astype("str")
     positive = target(images, task)
-    given = images[images["split"].isin(ULTRASOUND)].drop_duplicates("patient_id").set_index("patient_id")["split"]
-    blank = images["split"] == ""
-    images.loc[blank, "split"] = images["patient_id"].map(given).astype(object).fillna("").astype("str")
+    _inherit(images)
     open_us = (images["modality"] == "us") & (images["split"] == "")
     if open_us.any():
         part = images[open_us]
@@ -39,17 +37,20 @@ def assign(
                     f"the {name} set would hold no image of one class. "
                     "Add patients of the rarer class (at least one in ten, and three), or fill the split column"
                 )
+    _inherit(images)
     open_mri = (images["modality"] == "mri") & (images["split"] == "")
-    known = images[images["modality"].eq("us") & images["split"].isin(ULTRASOUND)]
-    kept = known.drop_duplicates("patient_id").set_index("patient_id")["split"]
-    inherited = images["patient_id"].map(kept)
-    images.loc[open_mri & inherited.notna(), "split"] = inherited
-    open_mri &= images["split"] == ""
     if open_mri.any():
         one_class = pd.Series(1, index=images.index[open_mri])
         images.loc[open_mri, "split"] = split(images[open_mri], one_class, MRI, rng=rng, balance=())
     check_splits(images)
     return images
+
+
+def _inherit(images: pd.DataFrame) -> None:
+    """Give every image without a split that of another image of its patient, where there is one."""
+    placed = images[images["split"].isin(ULTRASOUND)].drop_duplicates("patient_id").set_index("patient_id")["split"]
+    blank = images["split"] == ""
+    images.loc[blank, "split"] = images["patient_id"].map(placed).astype(object).fillna("").astype("str")
 
 
 def split(
