@@ -25,7 +25,7 @@ reproduce: $(VENV)/.complete  ## every notebook, table and figure, then report.h
 figure-% table-%: $(VENV)/.complete  ## re-make one item with what it needs, e.g. make table-7
 	@$(RUN) item $@ $(RUN_OPTIONS)
 
-audit: $(VENV)/.complete  ## every published number checked against the others; audit.csv and notebook 10
+audit: $(VENV)/.complete  ## every published number checked against the others: audit.csv, audit.html
 	@$(RUN) item audit $(RUN_OPTIONS)
 
 test: $(VENV)/.complete  ## unit tests, a fresh smoke run, then every committed notebook against it

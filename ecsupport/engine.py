@@ -68,6 +68,7 @@ def show_item(run: Run, item: str, place: str = "default") -> int:
         file = run.figures / notebook.items[item]
         if file.suffix == ".csv":
             print(aligned(file.read_text(encoding="utf-8")))
+            print(f"notebook  {_outputs(run, notebook.name)[0]}")
         else:
             print(f"figure  {file}\ndata    {file.with_suffix('.csv')}")
     return status

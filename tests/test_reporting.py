@@ -14,9 +14,10 @@ from statsmodels.stats.multitest import multipletests
 
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
+from ecsupport.evaluation.audit import AUDIT_COLUMNS
 from ecsupport.reporting import ledger, style
 from ecsupport.reporting.ledger import REFUTED, SUPPORTED, UNDECIDED, claims_ledger, holm, verdict, verdict_counts
-from ecsupport.reporting.report import write_report
+from ecsupport.reporting.report import write_audit_page, write_report
 from ecsupport.reporting.results import Results, banner
 
 INDEX = """
@@ -86,6 +87,22 @@ def test_results_list_every_file_with_its_hash_and_repeat_to_the_byte(run):
     assert set(record["code"]) >= {"ecsupport.reporting.results"}
     assert set(record["files"]) == {f"figures/smoke/{name}" for name in first if name != "01_first.json"}
     assert first["table_1.csv"] == b"metric,published,computed\nSensitivity,0.995,0.333333\na < b,,2e-09\n"
+
+
+def test_a_picture_without_images_does_not_speak_of_phantoms(run):
+    figure, _ = plt.subplots()
+    Results(run, "01_first").figure(figure, "curve", FRAME, no_images=True)
+    assert "phantom" not in figure.texts[-1].get_text()
+
+
+def test_the_audit_page_shows_every_witness_and_needs_nothing_else(run):
+    rows = [("a", "table_2", "Se", "UNIT", "0.7882", "runs_at_n", "inconsistent", "no <whole> count"),
+            ("b", "table_2", "Sp", "UNIT", "0.7049", "identity", "consistent", "71/96")]  # fmt: skip
+    results = Results(run, "01_first")
+    write_audit_page(results, pd.DataFrame(rows, columns=AUDIT_COLUMNS))
+    page = (run.notebooks / "audit.html").read_text(encoding="utf-8")
+    assert "1 inconsistent, 1 consistent" in page and "no &lt;whole&gt; count" in page and "71/96" in page
+    assert "://" not in page
 
 
 def test_a_figure_carries_its_provenance_below_the_drawing(run):

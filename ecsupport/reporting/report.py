@@ -84,17 +84,47 @@ def write_report(results: Results, ledger: pd.DataFrame) -> None:
         *sections,
         _provenance(results, records),
     ]
+    _write_page(results, f"Report: {run.name}", body, "report.html")
+
+
+def write_audit_page(results: Results, audited: pd.DataFrame) -> None:
+    """Write `runs/<run>/audit.html`: every verdict of the audit with its witness, by table, and list it.
+
+    `audited`: as from `evaluation.audit.audit`, columns id, table, row, column, printed, rule, verdict, witness.
+    """
+    shade = {"consistent": "supported", "inconsistent": "refuted"}
+    body = ["<header><h1>An audit of every published number</h1>", f'<p class="lead">{_text(TITLE)}.</p></header>']
+    body.append(
+        '<p class="faint">A verdict says whether numbers that are printed agree with each other, with the stated '
+        "numbers of images and with the formulas. “Inconsistent” means that they cannot all be right as "
+        "printed; not which of them, nor why.</p>"
+    )
+    head = [("Row", ""), ("Column", ""), ("Printed", "number"), ("Verdict", ""), ("Witness", "")]
+    for table, rows in audited.groupby("table", sort=False):
+        counts = ", ".join(f"{n} {verdict}" for verdict, n in rows["verdict"].value_counts().items())
+        lines = [
+            f'<tr><td>{_text(r.row)}</td><td>{_text(r.column)}</td><td class="number">{_text(r.printed)}</td>'
+            f'<td class="verdict {shade.get(r.verdict, "")}">{r.verdict}</td>'
+            f'<td class="claim">{_text(r.witness)}<small>{_text(r.rule)}</small></td></tr>'
+            for r in rows.itertuples()
+        ]
+        name = _text(str(table).replace("_", " ").capitalize())
+        body.append(f"<details><summary><b>{name}</b>: {counts}</summary>{_table(_head(head), lines)}</details>")
+    _write_page(results, "Audit of every published number", body, "audit.html")
+
+
+def _write_page(results: Results, title: str, body: list[str], name: str) -> None:
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Report: {_text(run.name)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
-    report = run.notebooks / "report.html"
-    with replacing(report) as path:
+    file = results.run.notebooks / name
+    with replacing(file) as path:
         path.write_text(page, encoding="utf-8")
-    results.add(report, "page")
+    results.add(file, "page")
 
 
 def _text(value: Any) -> str:
