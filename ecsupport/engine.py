@@ -37,6 +37,7 @@ def reproduce(run: Run, names: Sequence[str] = (), place: str = "default") -> in
     works on the same run.
     """
     with _owned(run):
+        _note_images(run)
         _forget_broken_results(run)
         targets = [str(path) for name in names for path in _outputs(run, name)]
         snakemake = _snakemake(run, place)
@@ -308,6 +309,30 @@ def _error(file: Path) -> tuple[int | None, str, str]:
                 if output["output_type"] == "error":
                     return cell["execution_count"], output["ename"], output["evalue"]
     return None, "", ""
+
+
+def _note_images(run: Run) -> None:
+    """Keep `images.txt`, size and time of every image of a person's manifest: Snakemake sees there what has changed.
+
+    UserError where the run's folder belongs to another manifest of the same name.
+    """
+    if not run.cohort:
+        return
+    with run.cohort.open(encoding="utf-8", errors="replace", newline="") as file:
+        names = [row.get("image") or "" for row in csv.DictReader(file)]
+    lines = [str(run.cohort)]
+    for image in (run.cohort.parent / name for name in names):
+        state = image.stat() if image.is_file() else None
+        lines.append(f"{image.name} {state.st_size} {state.st_mtime_ns}" if state else f"{image.name} absent")
+    text, note = "\n".join(lines) + "\n", run.notebooks / "images.txt"
+    before = note.read_text(encoding="utf-8") if note.is_file() else ""
+    if before and before.split("\n")[0] != lines[0]:
+        raise UserError(
+            f"{run.notebooks} belongs to {before.splitlines()[0]}. Rename your manifest, or remove that folder"
+        )
+    if text != before:
+        with replacing(note) as path:
+            path.write_text(text, encoding="utf-8")
 
 
 def _forget_broken_results(run: Run) -> None:

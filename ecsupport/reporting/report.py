@@ -35,7 +35,7 @@ h2 { font-size: 1.2rem; margin: 3rem 0 .8rem; padding-bottom: .3rem; border-bott
 h3 { font-size: 1rem; margin: 2rem 0 .4rem; }
 p.lead, .faint, figcaption, caption { color: var(--faint); }
 a { color: #0b5f96; }
-nav { margin: 1rem 0 0; font-size: .9rem; }
+nav { margin: 1rem 0 0; font-size: .9rem; display: flex; flex-wrap: wrap; }
 nav a { margin-right: 1.2em; white-space: nowrap; }
 .banner { border-left: 4px solid #e69f00; background: #fff8e8; padding: .7em 1em; margin: 1.5rem 0; font-weight: 600; }
 .counts { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; padding: 0; list-style: none; }
