@@ -14,6 +14,7 @@ from ecsupport import bench, engine
 from ecsupport.core import paths
 from ecsupport.core.artefacts import locked, sha256
 from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import Run
 from ecsupport.reporting import index, readme
 
 INDEX = """
@@ -397,3 +398,24 @@ def test_bench_fails_when_a_bound_is_not_met(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines if "fast" in line] == ["ok", "ok"]
     assert [line.split()[-1] for line in lines if "slow " in line or "undefined" in line] == ["FAIL", "FAIL"]
+
+
+def test_changed_images_and_manifests_of_one_name_are_noticed(tmp_path, monkeypatch):
+    """Own images are inputs too: a note of their size and time changes when one does, and never mixes two cohorts."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
+    for folder in ("north", "south"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.csv").write_text("image,patient_id\nx.png,P1\nlost.png,P2\n")
+        (tmp_path / folder / "x.png").write_bytes(b"one")
+    run = Run.open("smoke", str(tmp_path / "north" / "m.csv"))
+    note = run.notebooks / "images.txt"
+    engine._note_images(run)
+    first = note.read_text()
+    assert "x.png 3 " in first and "lost.png absent" in first
+    engine._note_images(run)
+    assert note.read_text() == first
+    (tmp_path / "north" / "x.png").write_bytes(b"another")
+    engine._note_images(run)
+    assert note.read_text() != first
+    with pytest.raises(UserError, match=r"belongs to .*north.m\.csv\. Rename your manifest"):
+        engine._note_images(Run.open("smoke", str(tmp_path / "south" / "m.csv")))
