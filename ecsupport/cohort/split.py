@@ -35,7 +35,7 @@ def assign(
             if not (placed["split"] == name).any():
                 raise UserError(
                     f"the {name} set would hold no image of one class. "
-                    "Add patients of the rarer class (at least one in ten, and three), or fill the split column"
+                    "At least six patients of each class are needed; add some, or fill the split column"
                 )
     _inherit(images)
     open_mri = (images["modality"] == "mri") & (images["split"] == "")
