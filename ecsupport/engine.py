@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecsupport.core import paths
+from ecsupport.core import paths, progress
 from ecsupport.core.artefacts import locked, replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
@@ -149,6 +149,7 @@ def kernel_environment(threads: int) -> dict[str, str]:
     return {
         **{f"{name}_NUM_THREADS": str(threads) for name in limits},
         "PYTHONHASHSEED": "0",
+        progress.HEADLESS: "1",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # pictures in the notebook, screen or none
         "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, whatever the user has installed
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",

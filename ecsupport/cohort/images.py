@@ -1,16 +1,14 @@
 """Pixels of a manifest's rows, rendered or read once and kept in the store in blocks."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
 from ecsupport.cohort import phantom
-from ecsupport.core.artefacts import Spec, ensure
+from ecsupport.core import progress
+from ecsupport.core.artefacts import Spec, ensure_all
 from ecsupport.core.errors import row_error
 
 BLOCK = 512
@@ -31,11 +29,7 @@ def load(images: pd.DataFrame, size: int, *, manifest: Path | None = None, worke
             specs.append(Spec("images", make_phantoms, arguments))
         else:
             specs.append(Spec("images", make_files, {**arguments, "manifest": str(manifest)}))
-    if workers > 1 and len(specs) > workers:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            folders = list(tqdm(pool.map(ensure, specs), total=len(specs), desc="images", disable=None))
-    else:
-        folders = [ensure(spec) for spec in tqdm(specs, desc="images", disable=None)]
+    folders = ensure_all(specs, workers if len(specs) > workers else 1, "images")
     parts = [np.load(folder / "images.npy", mmap_mode="r") for folder in folders]
     return np.concatenate(parts) if parts else np.empty((0, size, size), np.uint8)
 
@@ -43,6 +37,7 @@ def load(images: pd.DataFrame, size: int, *, manifest: Path | None = None, worke
 def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int) -> None:
     """Render a block into `folder`; `hashes` only make the artefact know its recipes."""
     rows = [name.split("/") for name in images]
+    rows = progress.bar(rows, "images")
     pixels = [phantom.render(version, name, int(index), modality, size) for version, name, modality, index in rows]
     np.save(folder / "images.npy", np.stack(pixels))
 
@@ -50,7 +45,7 @@ def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int)
 def make_files(folder: Path, images: list[str], hashes: list[str], size: int, manifest: str) -> None:
     """Read a block of files into `folder`."""
     pixels = []
-    for name in images:
+    for name in progress.bar(images, "images"):
         try:
             with Image.open(Path(manifest).parent / name) as picture:
                 if picture.mode.startswith(("I", "F")):

@@ -4,18 +4,21 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecsupport.core import code, paths
+from ecsupport.core import code, paths, progress
 
 PROVENANCE = "provenance.json"
 
@@ -24,21 +27,24 @@ PROVENANCE = "provenance.json"
 class Spec:
     """What an artefact is: the function that makes it and the arguments it is made from.
 
-    `make(folder, **arguments)` writes files into `folder`; `arguments` must be JSON values.
+    `make(folder, **arguments)` writes files into `folder`; `arguments` must be JSON values. A `resumable` maker finds
+    in `folder` the checkpoint that it left there when it was killed or failed, and removes it when it is done.
     """
 
     kind: str
     make: Callable[..., None]
     arguments: Mapping[str, Any]
+    resumable: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """What the key hashes: maker, arguments, the code behind the maker, NumPy version and processor family."""
+        """What the key hashes: maker, arguments, the code behind the maker, library versions, processor family."""
         return {
             "kind": self.kind,
             "maker": f"{self.make.__module__}.{self.make.__qualname__}",
             "arguments": dict(self.arguments),
             "code": code.digest(self.make.__module__),
             "numpy": np.__version__,
+            "torch": version("torch"),
             "machine": platform.machine(),
         }
 
@@ -51,7 +57,8 @@ def ensure(spec: Spec) -> Path:
     """Folder of the artefact: as it stands if whole and its own, else made now.
 
     A second process that wants the same artefact waits for the first; a maker that fails leaves nothing
-    behind, one that is killed a temporary folder, which the next call for the same artefact removes.
+    behind, one that is killed a temporary folder, which the next call for the same artefact removes, or goes on
+    from if the spec is resumable.
     """
     key = spec.key()
     folder = paths.store() / spec.kind / key[:20]
@@ -59,7 +66,11 @@ def ensure(spec: Spec) -> Path:
         if not verified(folder, key):
             for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
                 shutil.rmtree(stale, ignore_errors=True)
-            making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
+            making = folder.with_suffix(".resumable")
+            if spec.resumable:
+                making.mkdir(exist_ok=True)
+            else:
+                making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
             try:
                 spec.make(making, **spec.arguments)
                 files = {f.name: sha256(f) for f in sorted(making.iterdir())}
@@ -67,8 +78,51 @@ def ensure(spec: Spec) -> Path:
                 (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
                 making.rename(folder)
             finally:
-                shutil.rmtree(making, ignore_errors=True)
+                if not spec.resumable:
+                    shutil.rmtree(making, ignore_errors=True)
     return folder
+
+
+def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list[Path]:
+    """Folders of several artefacts, in their order, `workers` of them made at a time; one progress bar for all.
+
+    What is made does not depend on `workers`. The first error is raised; what was whole by then stays.
+    """
+    if workers == 1 or len(specs) < 2:
+        return [ensure(spec) for spec in specs]
+    context = multiprocessing.get_context("spawn")
+    with (
+        progress.shared(context, about) as counters,
+        ProcessPoolExecutor(workers, context, progress.join, (counters,)) as pool,
+    ):
+        return list(pool.map(ensure, specs))
+
+
+def deposit(**arrays: np.ndarray) -> str:
+    """Keep arrays under the SHA-256 of their names, types, shapes and bytes, and return that name.
+
+    What is trained on a deposit is thereby named by the very bytes it has seen, wherever these came from.
+    """
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    folder = paths.store() / "deposits" / digest.hexdigest()[:20]
+    with locked(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
+            for name, array in arrays.items():
+                np.save(making / f"{name}.npy", array)
+            making.rename(folder)
+    return folder.name
+
+
+def withdraw(name: str) -> dict[str, np.ndarray]:
+    """The arrays of a deposit, mapped read-only from disk; FileNotFoundError where there is none of that name."""
+    files = sorted((paths.store() / "deposits" / name).glob("*.npy"))
+    if not files:
+        raise FileNotFoundError(f"no deposit {name} in {paths.store()}")
+    return {file.stem: np.load(file, mmap_mode="r") for file in files}
 
 
 def verified(folder: Path, key: str) -> bool:

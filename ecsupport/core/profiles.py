@@ -1,7 +1,7 @@
 """Profiles: how large a run is. A frozen dataclass read from a TOML file; an unknown key is an error."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from ecsupport.core.errors import UserError
 
 FOLDER = Path(__file__).with_suffix("")
 TASKS = ("cohort", "invasion")
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,40 @@ class CohortSize:
 
 
 @dataclass(frozen=True)
+class TranslationSize:
+    """The translators: image side in pixels, width of the first layer, halvings, residual blocks, batch, steps, seeds.
+
+    `synthetic` is the number of translated images of each class that later trainings may use.
+    """
+
+    image_size: int
+    width: int
+    downsamplings: int
+    residual_blocks: int
+    batch: int
+    steps: int
+    seeds: tuple[int, ...]
+    synthetic: int
+
+
+@dataclass(frozen=True)
+class ScreeningSize:
+    """The screening networks: stem stride, teacher's width against the released one, batch, steps of both phases.
+
+    `instrument_steps` are those of the feature extractor, `ablation_seeds` the training seeds of Tables 2, 4 and 5.
+    """
+
+    stem_stride: int
+    teacher_width: float
+    batch: int
+    mixed_steps: int
+    real_steps: int
+    validate_every: int
+    instrument_steps: int
+    ablation_seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Profile:
     """One run's sizes. `task` selects the endpoint, `image_size` is the side in pixels, `threads` the CPU threads."""
 
@@ -45,7 +80,10 @@ class Profile:
     bootstrap_resamples: int
     seeds: tuple[int, ...]
     threads: int
+    device: str
     cohort: CohortSize
+    translation: TranslationSize
+    screening: ScreeningSize
 
 
 def names() -> list[str]:
@@ -63,8 +101,9 @@ def load(name: str) -> Profile:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file.name}: not valid TOML ({error}). Mend that line") from error
     profile = _build(Profile, {"name": name, **values}, file.name)
-    if profile.task not in TASKS:
-        raise UserError(f"{file.name}: task = {profile.task!r} is unknown. Choose one of: {', '.join(TASKS)}")
+    for key, known in (("task", TASKS), ("device", DEVICES)):
+        if (value := getattr(profile, key)) not in known:
+            raise UserError(f"{file.name}: {key} = {value!r} is unknown. Choose one of: {', '.join(known)}")
     return profile
 
 
@@ -76,8 +115,8 @@ def _build(kind: type, values: dict[str, Any], where: str) -> Any:
         raise UserError(f"{where}: {problem}. Keys are: {', '.join(known)}")
     built = {}
     for key, value in values.items():
-        if known[key] is CohortSize and isinstance(value, dict):
-            built[key] = _build(CohortSize, value, f"{where} [{key}]")
+        if is_dataclass(known[key]) and isinstance(value, dict):
+            built[key] = _build(known[key], value, f"{where} [{key}]")
         elif known[key] == tuple[int, ...] and isinstance(value, list):
             built[key] = tuple(value)
         elif type(value) is known[key]:

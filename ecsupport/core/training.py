@@ -1,0 +1,83 @@
+"""What every training loop needs: seeded torch generators, fixed threads, checkpoints, and a stop at the first NaN.
+
+Serves Algorithm 1 and the two-phase training of LSNet. A run on one processor thread gives the same bits wherever it
+stops and goes on; several runs fill several cores.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecsupport.core.artefacts import replacing
+from ecsupport.core.errors import UserError
+from ecsupport.core.seeds import generator
+
+
+class TrainingError(RuntimeError):
+    """A training run cannot go on: the message names the step, the loss term and the last good checkpoint."""
+
+
+def torch_generator(*key: str | int, device: str = "cpu") -> torch.Generator:
+    """Torch generator seeded by name, e.g. `torch_generator("sg_cyclegan", 42, "noise")`; see `seeds.generator`."""
+    return torch.Generator(device).manual_seed(int(generator(*key).integers(2**63)))
+
+
+@contextlib.contextmanager
+def reproducible(threads: int = 1) -> Iterator[None]:
+    """Within, torch uses `threads` processor threads and deterministic algorithms only; afterwards as before."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+
+
+def device(name: str) -> torch.device:
+    """The device of that name (`cpu` or `cuda`); UserError where this machine has none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("the profile asks for a GPU and this machine shows none. Choose the profile smoke or laptop")
+    return torch.device(name)
+
+
+def save(path: Path, configuration: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Write a checkpoint at once: tensors, numbers and strings, with the configuration they belong to.
+
+    Equal content gives equal bytes.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:  # by handle: torch writes a file's name into it
+        torch.save({"configuration": dict(configuration), "state": dict(state)}, file)
+
+
+def load(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -> dict[str, Any]:
+    """The state of a checkpoint; UserError where it is unreadable or belongs to another configuration."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        found, state = content["configuration"], content["state"]
+    except Exception as error:
+        raise UserError(f"{path} is not a readable checkpoint ({error}). Remove it to train anew") from error
+    other = [k for k in {**found, **configuration} if found.get(k) != configuration.get(k)]
+    if other:
+        raise UserError(
+            f"{path} is a checkpoint of another configuration: {other[0]} was {found.get(other[0])!r} and is now "
+            f"{configuration.get(other[0])!r}. Remove it to train anew, or restore the setting"
+        )
+    return state
+
+
+def demand_finite(terms: Mapping[str, torch.Tensor | float], step: int, checkpoint: Path | None = None) -> None:
+    """TrainingError naming step, first offending term and last good checkpoint where a loss is NaN or infinite."""
+    for name, value in terms.items():
+        if not math.isfinite(float(value)):
+            stands = checkpoint is not None and checkpoint.is_file()
+            kept = f"The last good checkpoint is {checkpoint}" if stands else "No checkpoint stands yet"
+            raise TrainingError(
+                f"loss term {name!r} is {float(value)} at step {step}. {kept}. "
+                "Lower the learning rate, or look at the images"
+            )
