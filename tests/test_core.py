@@ -1,6 +1,7 @@
 """The core room: profiles that refuse the unknown, named seeds, code digests, artefacts that survive a kill."""
 
 import ast
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecsupport.core import artefacts, code, paths, profiles
+from ecsupport.cohort import images, phantom
+from ecsupport.core import artefacts, code, paths, profiles, progress
 from ecsupport.core.artefacts import Spec, ensure, locked, replacing, sha256, verified
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.core.profiles import Run
@@ -169,6 +171,7 @@ def test_digest_refuses_a_module_from_elsewhere():
 
 MAKER = """
 import os, pathlib, sys, time
+from ecsupport.cohort import images, phantom
 from ecsupport.core import artefacts, code
 code.digest = lambda module: "fixed"
 def make(folder, text, pause):
@@ -272,6 +275,67 @@ def test_two_makers_at_once_make_one_artefact(store):
     assert not list(store.rglob("*.making-*"))
 
 
+def test_a_resumable_maker_finds_what_it_left(store):
+    def make(folder, fail):
+        half = folder / "half.txt"
+        if not half.is_file():
+            half.write_text("half")
+            raise OSError("power cut")
+        half.rename(folder / "whole.txt")
+
+    spec = Spec("test", make, {"fail": True}, resumable=True)
+    with pytest.raises(OSError, match="power cut"):
+        ensure(spec)
+    assert not list(store.rglob(artefacts.PROVENANCE))
+    assert (ensure(spec) / "whole.txt").read_text() == "half"
+    assert not list(store.rglob("*.resumable"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_artefacts_come_in_the_order_asked_for(workspace, workers):
+    names = [f"phantom-v1/EC0000{number}/us/{workers}" for number in (3, 1, 2)]
+    specs = [Spec("images", images.make_phantoms, {"images": [name], "hashes": [""], "size": 16}) for name in names]
+    folders = artefacts.ensure_all(specs, workers, "images")
+    for name, folder in zip(names, folders, strict=True):
+        _, patient, modality, index = name.split("/")
+        one = phantom.render("phantom-v1", patient, int(index), modality, 16)
+        assert np.array_equal(np.load(folder / "images.npy"), one[None])
+
+
+def test_a_deposit_is_named_by_its_bytes(store):
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    name = artefacts.deposit(image=pixels, label=np.array([0, 1]))
+    assert artefacts.deposit(label=np.array([0, 1]), image=pixels[:, ::-1][:, ::-1]) == name
+    others = [pixels.reshape(3, 2), pixels + 1, pixels.astype(np.int8)]
+    assert name not in {artefacts.deposit(image=other, label=np.array([0, 1])) for other in others}
+    back = artefacts.withdraw(name)
+    assert np.array_equal(back["image"], pixels)
+    assert back["label"].tolist() == [0, 1]
+    with pytest.raises(FileNotFoundError, match="no deposit feed"):
+        artefacts.withdraw("feed")
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+def test_a_bar_is_seen_by_a_person_and_not_by_a_machine(monkeypatch, capsys):
+    monkeypatch.delenv(progress.HEADLESS, raising=False)
+    assert list(progress.bar([7, 8], "steps")) == [7, 8]
+    assert "steps" in capsys.readouterr().err
+    monkeypatch.setenv(progress.HEADLESS, "1")
+    assert list(progress.bar([7, 8], "steps")) == [7, 8]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_worker_adds_to_the_bar_of_its_owner(monkeypatch):
+    monkeypatch.setenv(progress.HEADLESS, "1")
+    monkeypatch.setattr(progress, "_counters", None)
+    with progress.shared(multiprocessing.get_context("spawn"), "steps") as counters:
+        progress.join(counters)
+        assert list(progress.bar(range(3), "steps", total=5, done=2)) == [0, 1, 2]
+        assert list(counters) == [5, 5]
+
+
 def test_a_lock_is_exclusive_and_dies_with_its_owner(tmp_path):
     file = tmp_path / "lock"
     program = f"""
@@ -327,6 +391,7 @@ ROOMS = {  # what each room may import beside itself: only what stands below it
     "cohort": {"core"},
     "screening": {"core", "cohort"},
     "translation": {"core", "cohort"},
+    "instruments": {"core", "cohort"},
     "evaluation": {"core", "cohort"},
     "reporting": {"core", "cohort", "evaluation"},
 }
