@@ -23,6 +23,7 @@ from ecsupport.core.artefacts import locked, replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting.index import Notebook, duration, find_item, find_notebook, written_notebooks
+from ecsupport.reporting.results import read_results
 
 WORKFLOW = paths.ROOT / "workflow"
 PLAN = "ECSUPPORT_PLAN"  # names of the notebooks of this run, for "[2/4]"
@@ -67,6 +68,9 @@ def show_item(run: Run, item: str, place: str = "default") -> int:
     status = reproduce(run, [notebook.name], place)
     if status == DONE:
         file = run.figures / notebook.items[item]
+        why = read_results(run, notebook.name)["missing"].get(item)
+        if why:
+            raise UserError(f"{item} cannot be made from {run.name}: {why}")
         if file.suffix == ".csv":
             print(aligned(file.read_text(encoding="utf-8")))
             print(f"notebook  {_outputs(run, notebook.name)[0]}")

@@ -53,7 +53,7 @@ LAST = """
 (figures / "TABLE.csv").write_text("metric,published,computed\\nSensitivity,0.995,VALUE\\n")
 digest = hashlib.sha256((figures / "TABLE.csv").read_bytes()).hexdigest()
 key = f"figures/{figures.name}/TABLE.csv"
-(figures / "NAME.json").write_text(json.dumps({"files": {key: {"sha256": digest}}, "estimates": []}))
+(figures / "NAME.json").write_text(json.dumps({"files": {key: {"sha256": digest}}, "estimates": [], "missing": {}}))
 """
 
 

@@ -71,10 +71,14 @@ class ScreeningSize:
 
 @dataclass(frozen=True)
 class Profile:
-    """One run's sizes. `task` selects the endpoint, `image_size` is the side in pixels, `threads` the CPU threads."""
+    """One run's sizes. `task` selects the endpoint, `image_size` is the side in pixels, `threads` the CPU threads.
+
+    `ranks` says whether its trainings are long enough to tell one method from another.
+    """
 
     name: str
     description: str
+    ranks: bool
     task: str
     image_size: int
     bootstrap_resamples: int

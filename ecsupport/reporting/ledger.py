@@ -111,6 +111,8 @@ def _row(claim: dict[str, Any], estimate: dict[str, Any] | None, numbers: pd.Dat
         return {**row, "verdict": NOT_ASSESSABLE}
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     decided = verdict(claim["direction"], claim["margin"], value, low, high, estimate["exact"])
+    if not estimate["decides"] and decided in (SUPPORTED, REFUTED):
+        decided = UNDECIDED
     interval = {key: math.nan if number is None else number for key, number in (("low", low), ("high", high))}
     p = math.nan if estimate["p"] is None else estimate["p"]
     return {**row, "computed": value, **interval, "p": p, "verdict": decided}

@@ -196,6 +196,10 @@ def _section(results: Results, name: str, title: str, record: dict[str, Any]) ->
     """Everything that one notebook has written: published figures and tables by their number, the rest by file name."""
     parts = [f'<h2 id="{_text(name)}">{_text(title)}</h2>']
     parts.append(f'<p class="faint">Executed notebook: <a href="{_text(name)}.ipynb">{_text(name)}.ipynb</a></p>')
+    for item, why in record["missing"].items():
+        parts.append(
+            f"<p>{_text(item.replace('-', ' ').capitalize())} cannot be made from these images: {_text(why)}.</p>"
+        )
     for key, entry in record["files"].items():
         file = key.rsplit("/", 1)[-1]
         published = re.fullmatch(r"(figure|table)_(\w{1,3})\.(png|csv)", file)

@@ -6,6 +6,7 @@ stands, what it lists is whole. It holds no time and no path of the machine, so 
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ class Results:
         self._needs = {need: read_results(run, need)["digest"] for need in self.notebook.needs}
         self._files: dict[str, dict[str, str]] = {}
         self._estimates: list[dict[str, Any]] = []
+        self._missing: dict[str, str] = {}
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "") -> None:
         """Write `<name>.csv`: numbers to six significant digits, without the index."""
@@ -92,6 +94,7 @@ class Results:
         unit: str = "",
         p: float | None = None,
         exact: bool = False,
+        trained: bool = False,
         assessable: bool = True,
         note: str = "",
     ) -> None:
@@ -99,7 +102,8 @@ class Results:
 
         `low` and `high` are the 95 % interval, `n` the number of patients or images behind it, `p` the p-value of the
         claim (for Holm's adjustment within its family). `exact` marks a count or an identity that has no sampling
-        error. `assessable=False` says that this run cannot speak to the claim; `note` then says why.
+        error. `trained` marks what rests on networks trained in this run: a profile that ranks nothing shows it without
+        deciding. `assessable=False` says that this run cannot speak to the claim; `note` then says why.
         """
         numbers = {"value": value, "low": low, "high": high, "p": p}
         plain = {key: None if number is None else float(number) for key, number in numbers.items()}
@@ -112,8 +116,25 @@ class Results:
             raise ValueError(f"estimate of {claim}: give a value, or assessable=False and a note that says why")
         if any(row["claim"] == claim for row in self._estimates):
             raise ValueError(f"estimate of {claim}: given twice")
+        if trained and not self.run.profile.ranks:
+            note = "; ".join(filter(None, [note, f"{self.run.profile.name} trains too briefly to decide"]))
         record = {"n": None if n is None else int(n), "unit": unit, "exact": exact, "assessable": assessable}
+        record["decides"] = not trained or self.run.profile.ranks
         self._estimates.append({"claim": claim, **plain, **record, "note": note})
+
+    def missing(self, items: Sequence[str], why: str) -> None:
+        """Say that items which the index promises cannot be made from this cohort, and why: the report repeats it."""
+        unknown = set(items) - set(self.notebook.items)
+        if unknown:
+            raise ValueError(f"{self.notebook.name} promises no {unknown.pop()} in index.toml")
+        self._missing |= dict.fromkeys(items, why)
+
+    def split_images(self) -> pd.DataFrame:
+        """The manifest with its splits as notebook 01 wrote it, one row an image."""
+        file = self.needed("01_data_split", "manifest.csv")
+        words = dict.fromkeys(("image", "patient_id", "centre", "sequence", "diagnosis", "split", "hash"), str)
+        blank = {"invasion_depth": [""], "visible": [""]}
+        return pd.read_csv(file, dtype=words, keep_default_na=False, na_values=blank)
 
     def needed(self, notebook: str, name: str) -> Path:
         """Path of a file that a needed notebook has made, checked against its hash.
@@ -130,9 +151,9 @@ class Results:
         self._files[key] = {"kind": kind, "caption": caption, "sha256": sha256(path)}
 
     def finish(self) -> None:
-        """Write the results file, last; ValueError where an item that the index promises was not made."""
+        """Write the results file, last; ValueError where an item of the index is neither made nor said to be missing."""
         made = {Path(key).name for key in self._files}
-        missing = [item for item, name in self.notebook.items.items() if name not in made]
+        missing = [i for i, name in self.notebook.items.items() if name not in made and i not in self._missing]
         if missing:
             raise ValueError(f"{self.notebook.name} has not made {missing[0]} ({self.notebook.items[missing[0]]})")
         record = {
@@ -143,6 +164,7 @@ class Results:
             "code": {module: code.digest(module) for module in sorted(code.imports(self.notebook.file))},
             "needs": self._needs,
             "files": self._files,
+            "missing": self._missing,
             "estimates": self._estimates,
         }
         with replacing(results_file(self.run, self.notebook.name)) as path:
