@@ -151,7 +151,7 @@ class Results:
         self._files[key] = {"kind": kind, "caption": caption, "sha256": sha256(path)}
 
     def finish(self) -> None:
-        """Write the results file, last; ValueError where an item of the index is neither made nor said to be missing."""
+        """Write the results file, last; ValueError where an item of the index is neither made nor called missing."""
         made = {Path(key).name for key in self._files}
         missing = [i for i, name in self.notebook.items.items() if name not in made and i not in self._missing]
         if missing:
