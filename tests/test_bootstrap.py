@@ -20,6 +20,7 @@ from ecsupport.evaluation.bootstrap import (
     make_units,
     paired_difference,
     resampled_metrics,
+    statistic_interval,
     summary,
 )
 from ecsupport.evaluation.classification import METRICS, Counts, counts_from_rates
@@ -364,3 +365,19 @@ def test_bad_counts_level_and_order_are_refused():
         summary(by_image, level=95)
     with pytest.raises(UserError, match='by "patient" first'):
         design_effect(by_image, by_image)
+
+
+def test_a_statistic_of_ones_own_has_the_interval_of_the_fast_bootstrap():
+    rng = np.random.default_rng(5)
+    patients = np.repeat(np.arange(60), 3)
+    truth = np.repeat(rng.integers(2, size=60), 3)
+    score = np.clip(0.5 + 0.2 * rng.normal(size=180) + 0.2 * (truth - 0.5), 0, 1)
+
+    def accuracy(rows):
+        return float(((score[rows] >= 0.5) == truth[rows]).mean())
+
+    value, low, high, n = statistic_interval(accuracy, patients, rng=rng, n_resamples=4000)
+    fast = bootstrap(truth, score, patients, unit="patient", rng=rng, n_resamples=4000)
+    table = summary(fast).loc["accuracy"]
+    assert (value, n) == (pytest.approx(table["estimate"]), 60)
+    assert (low, high) == pytest.approx((table["low"], table["high"]), abs=0.015)  # strata make little difference here

@@ -1,5 +1,6 @@
 """The reporting room: results that are whole and equal from run to run, verdicts by rule, a page that stands alone."""
 
+import dataclasses
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.evaluation.audit import AUDIT_COLUMNS
-from ecsupport.reporting import ledger, style
+from ecsupport.reporting import diagram, ledger, style
 from ecsupport.reporting.ledger import REFUTED, SUPPORTED, UNDECIDED, claims_ledger, holm, verdict, verdict_counts
 from ecsupport.reporting.report import write_audit_page, write_report
 from ecsupport.reporting.results import Results, banner
@@ -147,6 +148,37 @@ def test_a_notebook_must_make_the_items_it_promises(run):
     assert not (run.figures / "01_first.json").exists()
 
 
+def test_an_item_that_cannot_be_made_is_said_to_be_missing(run):
+    results = Results(run, "01_first")
+    with pytest.raises(ValueError, match="promises no figure-9"):
+        results.missing(["figure-9"], "no MRI")
+    results.missing(["table-1"], "the manifest holds <no> MRI")
+    results.finish()
+    page = Results(run, "99_ledger")
+    write_report(page, claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS))
+    assert "Table 1 cannot be made from these images: the manifest holds &lt;no&gt; MRI." in (
+        run.notebooks / "report.html"
+    ).read_text(encoding="utf-8")
+
+
+def test_the_split_manifest_keeps_ids_as_they_are_written(run):
+    results = Results(run, "01_first")
+    rows = pd.DataFrame({"image": ["7.png"], "patient_id": ["007"], "centre": ["1"], "sequence": [""]})
+    rows = rows.assign(diagnosis="", invasion_depth=math.nan, visible=pd.NA, split="test", hash="1e5", label=1)
+    results.table(rows, "manifest")
+    results.table(FRAME, "table_1")
+    results.finish()
+    back = Results(run, "99_ledger")
+    with pytest.raises(UserError, match="Add that to its needs"):
+        back.split_images()
+    index = (run.notebooks.parents[1] / "notebooks" / "index.toml").read_text().replace("01_first", "01_data_split")
+    (run.notebooks.parents[1] / "notebooks" / "index.toml").write_text(index)
+    (run.figures / "01_first.json").rename(run.figures / "01_data_split.json")
+    row = Results(run, "99_ledger").split_images().iloc[0]
+    assert (row["patient_id"], row["centre"], row["hash"], row["sequence"]) == ("007", "1", "1e5", "")
+    assert math.isnan(row["invasion_depth"])
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -229,6 +261,15 @@ def test_the_ledger_joins_claims_with_estimates(run):
     assert verdict_counts(made) == dict.fromkeys(ledger.VERDICTS, 0) | {SUPPORTED: 1, "not yet": 1}
 
 
+@pytest.mark.parametrize(("ranks", "expected"), [(True, SUPPORTED), (False, UNDECIDED)])
+def test_a_profile_that_ranks_nothing_decides_nothing_that_was_trained(run, ranks, expected):
+    profile = dataclasses.replace(run.profile, ranks=ranks)
+    write_first(dataclasses.replace(run, profile=profile), trained=True)
+    row = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS).iloc[0]
+    assert (row["verdict"], row["computed"], row["low"]) == (expected, 0.04, 0.01)
+    assert ("trains too briefly to decide" in row["note"]) != ranks
+
+
 def test_a_claim_that_cannot_be_assessed_says_so(run):
     write_first(run, value=None, low=None, high=None, assessable=False, note="no MRI in this manifest")
     made = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS)
@@ -309,6 +350,22 @@ def test_a_long_table_is_cut_and_says_so(run):
     page = Results(run, "99_ledger")
     write_report(page, claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS))
     assert "and 492 more rows in long.csv" in (run.notebooks / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_diagram_is_drawn_from_what_it_says():
+    boxes = {"a": diagram.Box(0, 0, "first\nbox"), "b": diagram.Box(3, 1, "second")}
+    figure, axis = plt.subplots()
+    table = diagram.draw(axis, boxes, [diagram.Arrow("a", "b", "feeds"), diagram.Arrow("b", "a")], "(a)")
+    assert table.to_dict("records") == [
+        {"diagram": "(a)", "from": "first box", "to": "second", "label": "feeds"},
+        {"diagram": "(a)", "from": "second", "to": "first box", "label": ""},
+    ]
+    assert len(axis.patches) == 4
+    tail = axis.patches[2].get_path().vertices  # leaves the first box at its edge, not in its middle
+    assert axis.transData.inverted().transform(axis.patches[2].get_transform().transform(tail))[0][0] >= 0.45
+    with pytest.raises(KeyError):
+        diagram.draw(axis, boxes, [diagram.Arrow("a", "c")])
+    plt.close(figure)
 
 
 def test_colours_mean_one_thing_each():

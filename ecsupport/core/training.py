@@ -73,11 +73,12 @@ def load(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -> d
 
 def demand_finite(terms: Mapping[str, torch.Tensor | float], step: int, checkpoint: Path | None = None) -> None:
     """TrainingError naming step, first offending term and last good checkpoint where a loss is NaN or infinite."""
-    for name, value in terms.items():
-        if not math.isfinite(float(value)):
+    numbers = {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
+    for name, value in numbers.items():
+        if not math.isfinite(value):
             stands = checkpoint is not None and checkpoint.is_file()
             kept = f"The last good checkpoint is {checkpoint}" if stands else "No checkpoint stands yet"
             raise TrainingError(
-                f"loss term {name!r} is {float(value)} at step {step}. {kept}. "
+                f"loss term {name!r} is {value} at step {step}. {kept}. "
                 "Lower the learning rate, or look at the images"
             )

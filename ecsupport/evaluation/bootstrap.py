@@ -13,7 +13,7 @@ a fixed order, resample after resample: the same generator gives the same bytes 
 short run is the beginning of a longer one. A metric that is 0/0 in a resample is NaN there and is counted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -188,6 +188,29 @@ def bootstrap_counts(counts: Counts, *, rng: np.random.Generator, n_resamples: i
     five = metrics_from_counts(Counts(*table.T))
     values = np.column_stack([*five.values(), np.full(len(table), np.nan)])  # (1 + n_resamples, 6)
     return Resamples(values[1:], values[0], "image")
+
+
+def statistic_interval(
+    statistic: Callable[[np.ndarray], float],
+    patient_id: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float, int]:
+    """Any statistic of the images with its percentile interval, patients resampled: value, low, high, patients.
+
+    statistic: takes the rows drawn, (m,) int, and gives a number, NaN where it is undefined (such resamples are left
+    out);  patient_id: (n,). For the six metrics of `METRICS` use `bootstrap`, which is much faster.
+    """
+    names, index = np.unique(np.asarray(patient_id), return_inverse=True)
+    rows = [np.flatnonzero(index == number) for number in range(len(names))]
+    drawn = [
+        statistic(np.concatenate([rows[number] for number in rng.integers(len(names), size=len(names))]))
+        for _ in range(n_resamples)
+    ]
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(statistic(np.arange(len(index)))), float(low), float(high), len(names)
 
 
 def summary(resamples: Resamples, level: float = 0.95) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Several training runs of several arms on one test set: the rows of Tables 2 to 5 and the curves of Figures 3 and 4."""
+"""Several training runs of several arms on one test set: rows of Tables 2 to 5, curves of Figures 3 and 4."""
 
 from collections.abc import Mapping, Sequence
 
