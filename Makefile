@@ -29,7 +29,7 @@ audit: $(VENV)/.complete  ## every published number checked against the others: 
 	@$(RUN) item audit $(RUN_OPTIONS)
 
 test: $(VENV)/.complete  ## unit tests, a fresh smoke run, then every committed notebook against it
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lab: $(VENV)/.complete  ## open JupyterLab on the first notebook
 	@$(BIN)/jupyter lab notebooks/01_data_split.ipynb

@@ -13,11 +13,13 @@ settings.register_profile("ci", derandomize=True)  # a reader's machine looks fo
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-LAST = ("test_environment.py", "test_notebooks.py")  # the unit tests first, then these in this order
+SLOW = ("test_notebooks.py", "test_environment.py")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: LAST.index(item.path.name) + 1 if item.path.name in LAST else 0)
+    """The slow files come last; where several processes share the tests, first, so that none ends long after."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    items.sort(key=lambda item: (item.path.name in SLOW) != parallel)
 
 
 @pytest.fixture(scope="session", autouse=True)
