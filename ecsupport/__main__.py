@@ -1,10 +1,12 @@
-"""The command line behind the Makefile: `python -m ecsupport reproduce | item | bench | refresh | readme`."""
+"""The command line behind the Makefile: `python -m ecsupport reproduce | item | export | bench | refresh | readme`."""
 
 import argparse
 import signal
 import sys
+from pathlib import Path
 
 from ecsupport import bench, engine
+from ecsupport.cohort import export, manifest, split
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import readme
@@ -60,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("item", help="e.g. table-7 or figure-5")
     execute = add("execute", "one notebook, as Snakemake calls it", lambda o: engine.execute(opened(o), o.name), True)
     execute.add_argument("name")
+    files = add("export", "the phantoms as PNG files with a manifest, as your own images would stand", _export)
+    files.add_argument("folder", type=Path)
+    files.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
     add("refresh", "store a fresh smoke run as the committed outputs", lambda _: engine.refresh())
     bench = add("bench", "measure against the stated bounds", _bench)
     bench.add_argument("group", nargs="?", default="")
@@ -67,7 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(run: Run) -> None:
+    """Find every mistake in a person's manifest before any notebook starts."""
+    if run.cohort:
+        split.of_run(manifest.read(run.cohort), run)
+
+
 def _reproduce(run: Run, place: str) -> int:
+    _check(run)
     status = engine.reproduce(run, place=place)
     report = run.notebooks / "report.html"
     if status == engine.DONE:
@@ -78,7 +90,16 @@ def _reproduce(run: Run, place: str) -> int:
 
 
 def _item(run: Run, options: argparse.Namespace) -> int:
+    _check(run)
     return engine.show_item(run, options.item, options.on)
+
+
+def _export(options: argparse.Namespace) -> int:
+    run = Run.open(options.profile)
+    rows = split.of_run(manifest.phantoms(run.profile.cohort), run)
+    file = export.export(rows, options.folder, run.profile.image_size, run.profile.threads)
+    print(f"{len(rows):,} images\nmanifest  {file}")
+    return engine.DONE
 
 
 def _bench(options: argparse.Namespace) -> int:

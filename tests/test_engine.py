@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ecsupport import bench, engine
 from ecsupport.core import paths
@@ -196,6 +197,15 @@ def test_a_mistake_of_the_caller_is_one_line(house):
     house.write("01_first", "table_1", middle=mistake)
     manifest = house.notebooks / "ward: 7 #1.csv"  # a path that YAML and shells would misread
     manifest.write_text("patient_id\n1\n")
+    status, out, err, _ = house.call("reproduce", "--cohort", manifest)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"{manifest}: column 'image' is missing")  # before any notebook
+    assert len(err.splitlines()) == 1
+    patients = [(f"p{number}.png", f"p{number}", number % 2) for number in range(12)]
+    for name, _, _ in patients:
+        Image.new("L", (8, 8)).save(house.notebooks / name)
+    rows = [f"{name},{patient},one,us,{label}" for name, patient, label in patients]
+    manifest.write_text("\n".join(["image,patient_id,centre,modality,label", *rows]) + "\n")
     status, out, err, _ = house.call("reproduce", "--cohort", manifest)
     assert status == 2
     assert out == ""

@@ -88,7 +88,7 @@ def test_bad_manifest_gives_one_message_with_row_and_remedy(own, change, message
 def test_unreadable_image_is_named(own, tmp_path, monkeypatch):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
     path = own()
-    (tmp_path / "b.png").write_bytes(b"not a picture")
+    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:100])  # its head tells nothing of the loss
     frame = manifest.read(path)
     with pytest.raises(UserError, match=r"own.csv, row b.png: cannot read the image.*PNG"):
         images.load(frame, 32, manifest=path)
@@ -99,9 +99,12 @@ def test_unreadable_image_is_named(own, tmp_path, monkeypatch):
 def test_more_than_eight_bits_are_refused_not_clipped(own, tmp_path, monkeypatch):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
     path = own()
+    frame = manifest.read(path)
     Image.fromarray(np.full((40, 50), 3000, np.uint16)).save(tmp_path / "c.png")
     with pytest.raises(UserError, match="row c.png: cannot read the image .*more than 8 bits.*8-bit PNG"):
-        images.load(manifest.read(path), 32, manifest=path)
+        images.load(frame, 32, manifest=path)
+    with pytest.raises(UserError, match="row 4: cannot read the image .*more than 8 bits.*8-bit PNG"):
+        manifest.read(path)
 
 
 def test_files_and_phantoms_load_alike(tmp_path, monkeypatch):
@@ -113,7 +116,7 @@ def test_files_and_phantoms_load_alike(tmp_path, monkeypatch):
     names = [f"{i}.png" for i in range(4)]
     for name, picture in zip(names, pixels, strict=True):
         Image.fromarray(picture).save(tmp_path / name)
-    own = rows.assign(image=names, split="")
+    own = rows.assign(image=names)
     own.to_csv(tmp_path / "own.csv", index=False)
     frame = manifest.read(tmp_path / "own.csv")
     np.testing.assert_array_equal(images.load(frame, 64, manifest=tmp_path / "own.csv"), pixels)

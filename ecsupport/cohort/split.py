@@ -5,12 +5,22 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ecsupport.cohort.manifest import check_splits, target
+from ecsupport.cohort.manifest import PLACES, check_splits, target
 from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import Run
+from ecsupport.core.seeds import generator
 
 ULTRASOUND = {"train": 8, "validation": 1, "test": 1}
 MRI = {"train": 2, "test": 1}
 BALANCED = ("validation", "test")
+
+
+def of_run(images: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The split of a run's manifest: own images by ratio alone, phantoms with the profile's exact counts."""
+    size = run.profile.cohort
+    exact = {} if run.cohort else {"validation": size.validation_positives, "test": size.test_positives}
+    rng = generator("own images" if run.cohort else size.version, "split")
+    return assign(images, task=run.profile.task, rng=rng, positives=exact)
 
 
 def assign(
@@ -47,8 +57,8 @@ def assign(
 
 
 def _inherit(images: pd.DataFrame) -> None:
-    """Give every image without a split that of another image of its patient, where there is one."""
-    placed = images[images["split"].isin(ULTRASOUND)].drop_duplicates("patient_id").set_index("patient_id")["split"]
+    """Give every image without a split the split or pool of another image of its patient, where there is one."""
+    placed = images[images["split"].isin(PLACES)].drop_duplicates("patient_id").set_index("patient_id")["split"]
     blank = images["split"] == ""
     images.loc[blank, "split"] = images["patient_id"].map(placed).astype(object).fillna("").astype("str")
 

@@ -1,0 +1,43 @@
+"""Phantoms as files: a folder as a person with images of her own would have it, its manifest included."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from ecsupport.cohort import images as pixels
+from ecsupport.cohort.manifest import COLUMNS
+from ecsupport.core.errors import UserError
+
+MANIFEST = "manifest.csv"
+LEFT_OUT = ("source", "hash")  # a person's manifest has none; reading it finds them
+
+
+def export(images: pd.DataFrame, folder: Path, size: int, workers: int = 1) -> Path:
+    """Write a phantom manifest's images as PNG files beside a `manifest.csv`; returns the path of the latter.
+
+    Pictures are (size, size), 8-bit grey, and stand in `<modality>/<patient_id>`. The folder is whole or absent.
+    UserError where it exists and is not empty.
+    """
+    folder = folder.expanduser().resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not empty. Name a new folder, or remove that one")
+    names = [f"{modality}/{who}/{index}.png" for _, who, modality, index in images["image"].str.split("/")]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        step = pixels.BLOCK * workers
+        for start in range(0, len(images), step):
+            block = pixels.load(images.iloc[start : start + step], size, workers=workers)  # (N, size, size)
+            for name, picture in zip(names[start : start + step], block, strict=True):
+                (making / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(making / name)
+        columns = [column for column in COLUMNS if column not in LEFT_OUT]
+        images.assign(image=names)[columns].to_csv(making / MANIFEST, index=False, lineterminator="\n")
+        making.chmod(0o755)
+        making.rename(folder)  # takes the place of an empty folder too
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return folder / MANIFEST
