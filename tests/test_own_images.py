@@ -182,3 +182,17 @@ def test_the_command_stops_at_a_bad_manifest_before_any_notebook(own, ecsupport,
     few = own(lambda f: f.assign(split="")[(f["label"] == "0") | (f["patient_id"] == "EC00001")])
     done = ecsupport("item", "table-7", "--cohort", few, ECSUPPORT_WORKSPACE=tmp_path)
     assert done.returncode == 2 and "At least six patients of each class are needed" in done.stderr
+
+
+def test_one_test_patient_of_a_class_is_too_few(own):
+    rows = manifest.read(own(lambda f: f))
+    keep = rows["modality"].eq("us") & ~rows["split"].isin(manifest.POOL_SPLITS.values())
+    rows = rows[keep].assign(split="train")
+    carcinoma = rows.loc[rows["label"] == 1, "patient_id"].unique()[:2]
+    control = rows.loc[rows["label"] == 0, "patient_id"].unique()[:2]
+    rows.loc[rows["patient_id"].isin([*carcinoma, *control]), "split"] = "test"
+    run = Run.open("smoke")
+    assert (split.of_run(rows, run)["split"] == rows["split"]).all()
+    rows.loc[rows["patient_id"] == control[0], "split"] = "train"
+    with pytest.raises(UserError, match="holds 2 positive and 1 negative patients.*About fifteen"):
+        split.of_run(rows, run)

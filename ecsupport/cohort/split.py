@@ -16,11 +16,23 @@ BALANCED = ("validation", "test")
 
 
 def of_run(images: pd.DataFrame, run: Run) -> pd.DataFrame:
-    """The split of a run's manifest: own images by ratio alone, phantoms with the profile's exact counts."""
+    """The split of a run's manifest: own images by ratio alone, phantoms with the profile's exact counts.
+
+    UserError as `assign`, and where the test set has fewer than two patients of a class: nothing can then be said
+    about other patients.
+    """
     size = run.profile.cohort
     exact = {} if run.cohort else {"validation": size.validation_positives, "test": size.test_positives}
     rng = generator("own images" if run.cohort else size.version, "split")
-    return assign(images, task=run.profile.task, rng=rng, positives=exact)
+    images = assign(images, task=run.profile.task, rng=rng, positives=exact)
+    test = images[(images["split"] == "test") & (images["modality"] == "us")]
+    patients = test.groupby(target(test, run.profile.task))["patient_id"].nunique().reindex((1, 0), fill_value=0)
+    if patients.min() < 2:
+        raise UserError(
+            f"the test set holds {patients[1]} positive and {patients[0]} negative patients, and intervals over "
+            "patients need two of each. About fifteen patients of each class give that; add some, or fill split"
+        )
+    return images
 
 
 def assign(
