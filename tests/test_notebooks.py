@@ -9,13 +9,19 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ecsupport import engine
+from ecsupport.cohort import images
 from ecsupport.core import paths, profiles
-from ecsupport.core.artefacts import sha256
+from ecsupport.core.artefacts import deposit, ensure, sha256
+from ecsupport.core.seeds import generator
+from ecsupport.evaluation.auc import auc_interval
 from ecsupport.reporting.index import written_notebooks
+from ecsupport.screening import training
 
 NOTEBOOKS = [notebook.name for notebook in written_notebooks()]
 CHECKED = "nbval-check-output"
@@ -134,6 +140,73 @@ def test_the_reference_holds_the_same_files_with_the_same_columns(smoke):
         ours, theirs = pd.read_csv(made / name), pd.read_csv(reference / name)
         assert list(ours.columns) == list(theirs.columns), name
         assert len(ours) == len(theirs), name
+
+
+# --- the networks ---------------------------------------------------------------------------------------------------
+
+
+def test_the_smoke_networks_have_learnt(smoke):
+    predictions = pd.read_csv(smoke / "figures" / "smoke" / "predictions.csv")
+    scores = [column for column in predictions if column.startswith("score_")]
+    assert len(scores) == 3
+    for column in scores:
+        assert roc_auc_score(predictions["truth"], predictions[column]) > 0.8, column
+
+
+def test_the_same_code_learns_nothing_from_shuffled_labels(smoke, monkeypatch):
+    """LSNet with the smoke settings; carcinoma and control exchanged at random between the training patients."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(smoke))
+    profile = profiles.load("smoke")
+    rows = pd.read_csv(smoke / "figures" / "smoke" / "manifest.csv", keep_default_na=False)
+    rows = rows[rows["modality"] == "us"]
+    train, validation, unseen = (
+        rows[rows["split"].isin(names)] for names in (["train"], ["validation"], ["test", "instrument"])
+    )
+    patients = train.drop_duplicates("patient_id").set_index("patient_id")["label"]
+    shuffled = pd.Series(generator("shuffled").permutation(patients.to_numpy()), index=patients.index)
+    pixels = {name: images.load(part, profile.image_size) for name, part in (("t", train), ("v", validation))}
+    data = deposit(
+        image=pixels["t"],
+        label=train["patient_id"].map(shuffled).to_numpy(np.int64),
+        real=np.ones(len(train), bool),
+        validation_image=pixels["v"],
+        validation_label=validation["label"].to_numpy(np.int64),
+    )
+    network = training.restore(ensure(training.spec(training.Settings.of(profile), data, 42)))
+    score = training.predict(network, images.load(unseen, profile.image_size))
+    found = auc_interval(unseen["label"].to_numpy(), score, unseen["patient_id"].to_numpy())
+    assert found.low < 0.5 < found.high
+    assert found.high < 0.75
+
+
+# --- own images -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def exported(smoke, ecsupport):
+    """The smoke phantoms as files, and a run on these files in the workspace of the smoke run."""
+    done = ecsupport("export", smoke / "own", "--profile", "smoke", ECSUPPORT_WORKSPACE=smoke)
+    assert done.returncode == 0, done.stderr
+    done = ecsupport("reproduce", "--cohort", smoke / "own" / "manifest.csv", ECSUPPORT_WORKSPACE=smoke)
+    assert done.returncode == 0, done.stderr
+    return smoke / "figures" / "smoke-manifest"
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_files_give_the_same_tables_as_the_phantoms(smoke, exported, number):
+    """A network is trained anew only where its images differ by a byte, so that equal tables mean equal bytes."""
+    table = f"table_{number}.csv"
+    assert (exported / table).read_bytes() == (smoke / "figures" / "smoke" / table).read_bytes()
+
+
+def test_what_files_do_not_tell_is_not_assessable(smoke, exported):
+    ledgers = [pd.read_csv(f / "ledger.csv").set_index("id") for f in (smoke / "figures" / "smoke", exported)]
+    assert ledgers[1].loc["mafe_keeps_structure", "verdict"] == "not assessable"
+    assert "anatomy" in ledgers[1].loc["mafe_keeps_structure", "note"]
+    assert ledgers[0].loc["mafe_keeps_structure", "verdict"] != "not assessable"
+    page = (smoke / "runs" / "smoke-manifest" / "report.html").read_text(encoding="utf-8")
+    assert "Phantom images" not in page
+    assert "Phantom images" in (smoke / "runs" / "smoke" / "report.html").read_text(encoding="utf-8")
 
 
 # --- the committed notebooks ----------------------------------------------------------------------------------------

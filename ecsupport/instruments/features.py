@@ -1,0 +1,144 @@
+"""The embedded feature extractor: what Fréchet and kernel distances of Table 1 are measured with on phantoms.
+
+A small network that tells centre, diagnosis and modality apart, trained on the instrument patients, who belong to no
+split. The third task matters most: a network that has seen MRI and need not tell it from ultrasound learns to take
+both for the same, and rates raw MRI closer to ultrasound than blurred ultrasound.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import skip_init
+
+from ecsupport.core import progress
+from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
+from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
+from ecsupport.core.training import device as find_device
+
+WIDTHS = (16, 32, 48, 64)  # channels after each halving of the image
+FEATURES = 16  # few, since a Fréchet distance needs more images than features
+BATCH = 32
+LEARNING_RATE = 3e-3
+GAIN, OFFSET, NOISE = 0.2, 20.0, 8.0  # how far training images are spoilt: share around DARK, and grey levels
+DARK = 64.0  # grey level that a change of gain leaves alone
+TASKS = ("centre", "diagnosis", "modality")
+
+
+class Extractor(nn.Module):
+    """Grey images to FEATURES numbers, from which one linear head for each task reads its classes."""
+
+    def __init__(self, classes: Mapping[str, int], generator: torch.Generator) -> None:
+        super().__init__()
+        layers = []
+        for before, after in zip((1, *WIDTHS), WIDTHS, strict=False):
+            layers += [skip_init(nn.Conv2d, before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.project = skip_init(nn.Linear, 2 * WIDTHS[-1], FEATURES)
+        self.heads = nn.ModuleDict({task: skip_init(nn.Linear, FEATURES, number) for task, number in classes.items()})
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            if isinstance(layer, nn.Linear):
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W) grey levels, 0 to 255, to features (B, FEATURES) of any sign."""
+        x = self.trunk(images[:, None].float() / 127.5 - 1)  # (B, H, W) -> (B, 1, H, W) -> (B, C, H / 16, W / 16)
+        # the spread over the image beside the mean: speckle is a matter of variation
+        return self.project(torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1))
+
+    def logits(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, H, W) grey levels to the unnormalised log-probabilities of every task, (B, classes)."""
+        features = functional.relu(self(images))
+        return {task: head(features) for task, head in self.heads.items()}
+
+
+def spec(data: str, steps: int, seed: int, tasks: tuple[str, ...] = TASKS, device: str = "cpu") -> Spec:
+    """The trained extractor as an artefact.
+
+    data: the deposit of image (N, H, W) uint8 and of centre, diagnosis and modality, (N,) whole numbers from 0
+    tasks: the heads that are trained; fewer than TASKS only to show what an unfit instrument does
+    """
+    arguments = {"data": data, "steps": steps, "seed": seed, "tasks": list(tasks), "device": device}
+    return Spec("extractor", train, arguments)
+
+
+def train(folder: Path, data: str, steps: int, seed: int, tasks: list[str], device: str) -> None:
+    """Train on the sum of the tasks' cross-entropies and write weights.pt.
+
+    Adam, rate falling to 0 along a cosine; batches drawn with replacement, mirrored, and slightly changed in gain,
+    offset and noise: without that the features answer to a little noise as if it were another modality.
+    TrainingError at the first NaN.
+    """
+    content = withdraw(data)
+    images = torch.from_numpy(np.array(content["image"]))
+    labels = {task: torch.from_numpy(np.array(content[task], dtype=np.int64)) for task in tasks}
+    where = find_device(device)
+    with reproducible(1):
+        network = start(_classes(labels), seed).to(where).train()
+        optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        draws = torch_generator("extractor", seed, "batches")
+        for step in progress.bar(range(steps), f"extractor {seed}"):
+            rows = torch.randint(len(images), (BATCH,), generator=draws)
+            logits = network.logits(_varied(images[rows], draws).to(where))
+            terms = {t: functional.cross_entropy(logits[t], labels[t][rows].to(where)) for t in tasks}
+            demand_finite(terms, step + 1)
+            optimiser.zero_grad()
+            sum(terms.values()).backward()
+            optimiser.step()
+            schedule.step()
+    configuration = {"data": data, "steps": steps, "seed": seed, "tasks": tasks}
+    save(folder / "weights.pt", {**configuration, "classes": _classes(labels)}, network.to("cpu").state_dict())
+
+
+def start(classes: Mapping[str, int], seed: int) -> Extractor:
+    """The extractor with the random weights from which a training of this seed starts."""
+    return Extractor(classes, torch_generator("extractor", seed, "weights")).eval()
+
+
+def restore(folder: Path) -> Extractor:
+    """The extractor of a finished artefact, on the cpu, ready to measure."""
+    arguments = json.loads((folder / PROVENANCE).read_text())["arguments"]
+    content = withdraw(arguments["data"])
+    classes = {task: int(content[task].max()) + 1 for task in arguments["tasks"]}
+    configuration = {key: value for key, value in arguments.items() if key != "device"}
+    network = start(classes, arguments["seed"])
+    network.load_state_dict(load(folder / "weights.pt", {**configuration, "classes": classes}))
+    return network.eval()
+
+
+def _varied(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (B, H, W) uint8 as a batch of training sees them, float32 in [0, 255]."""
+
+    def uniform() -> Tensor:
+        return 2 * torch.rand(len(images), 1, 1, generator=generator) - 1
+
+    x = torch.where(uniform() < 0, images.flip(2), images).float()
+    x = (x - DARK) * (1 + GAIN * uniform()) + DARK + OFFSET * uniform()
+    x = x + NOISE * uniform() * torch.randn(x.shape, generator=generator)
+    return x.clamp(0, 255)
+
+
+def _classes(labels: Mapping[str, Tensor]) -> dict[str, int]:
+    return {task: int(numbers.max()) + 1 for task, numbers in labels.items()}
+
+
+@torch.inference_mode()
+def features(network: nn.Module, images: np.ndarray, batch: int = 256) -> np.ndarray:
+    """Features of images, `batch` at a time, on the network's device.
+
+    network: takes (B, H, W) uint8, gives (B, d);  images: (N, H, W) uint8
+    Returns (N, d) float64. Raises ValueError for other arrays or for none.
+    """
+    if images.dtype != np.uint8 or images.ndim != 3 or not len(images):
+        raise ValueError(f"images of type {images.dtype} and shape {images.shape}; expected (N, H, W) uint8, N > 0")
+    where = next(network.parameters()).device
+    starts = progress.bar(range(0, len(images), batch), "features")
+    parts = [network(torch.from_numpy(np.array(images[s : s + batch])).to(where)) for s in starts]
+    return torch.cat(parts).double().cpu().numpy()

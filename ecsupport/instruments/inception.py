@@ -1,0 +1,129 @@
+"""FID and KID by name: only with the Inception-v3 weights of the standard FID, from a file that the user names.
+
+That network (Heusel et al., NeurIPS 2017) is not the one of ImageNet classifiers: it has 1008 outputs, its average
+pooling does not count the padding, and its last block takes a maximum instead. Whatever else extracts features, the
+result is called a Fréchet or kernel distance with that extractor.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.inception import (
+    BasicConv2d,
+    InceptionA,
+    InceptionB,
+    InceptionC,
+    InceptionD,
+    InceptionE,
+)
+
+from ecsupport.core.artefacts import sha256
+from ecsupport.core.errors import UserError
+
+VARIABLE = "ECSUPPORT_FID_WEIGHTS"
+FILE = "pt_inception-2015-12-05-6726825d.pth"
+HASH = "6726825d"  # how the SHA-256 of that file begins, which is also in its name
+SIDE = 299  # pixels
+
+
+class FidInception(nn.Module):
+    """Inception-v3 of the FID up to its 2048 features. Parameters are named as in `FILE`; the classifier is unused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.standard = False  # whether its weights are those of the standard file; `restore` says so
+        self.Conv2d_1a_3x3 = BasicConv2d(3, 32, kernel_size=3, stride=2)
+        self.Conv2d_2a_3x3 = BasicConv2d(32, 32, kernel_size=3)
+        self.Conv2d_2b_3x3 = BasicConv2d(32, 64, kernel_size=3, padding=1)
+        self.Conv2d_3b_1x1 = BasicConv2d(64, 80, kernel_size=1)
+        self.Conv2d_4a_3x3 = BasicConv2d(80, 192, kernel_size=3)
+        self.Mixed_5b = _MeanA(192, pool_features=32)
+        self.Mixed_5c = _MeanA(256, pool_features=64)
+        self.Mixed_5d = _MeanA(288, pool_features=64)
+        self.Mixed_6a = InceptionB(288)
+        self.Mixed_6b = _MeanC(768, channels_7x7=128)
+        self.Mixed_6c = _MeanC(768, channels_7x7=160)
+        self.Mixed_6d = _MeanC(768, channels_7x7=160)
+        self.Mixed_6e = _MeanC(768, channels_7x7=192)
+        self.Mixed_7a = InceptionD(768)
+        self.Mixed_7b = _MeanE(1280)
+        self.Mixed_7c = _MaxE(2048)
+        self.fc = nn.Linear(2048, 1008)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, H, W) uint8, grey, to features (B, 2048).
+
+        Resized to 299 x 299 in floating point by PyTorch's antialiased bicubic interpolation, the kernel of Pillow and
+        clean-fid, without rounding; repeated to three channels; grey levels g become (g - 128) / 128.
+        """
+        x = images[:, None].to(self.fc.weight.dtype)  # (B, H, W) -> (B, 1, H, W)
+        x = functional.interpolate(x, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
+        return self.pooled(((x - 128) / 128).expand(-1, 3, -1, -1))
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """(B, 3, 299, 299) in [-1, 1) to features (B, 2048)."""
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # (B, 64, 147, 147)
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(functional.max_pool2d(x, 3, 2)))  # (B, 192, 71, 71)
+        x = functional.max_pool2d(x, 3, 2)  # (B, 192, 35, 35)
+        for name, block in self.named_children():
+            if name.startswith("Mixed_"):
+                x = block(x)
+        return x.mean((2, 3))  # (B, 2048, 8, 8) -> (B, 2048)
+
+
+def restore(file: str | Path | None = None) -> FidInception:
+    """The network with its standard weights, on the cpu, ready to measure.
+
+    file: path of the weights; where None, the environment variable ECSUPPORT_FID_WEIGHTS names it
+    UserError where no file is named, it does not exist, or its SHA-256 is not that of the standard weights.
+    """
+    named = file if file is not None else os.environ.get(VARIABLE)
+    if not named:
+        raise UserError(f"FID needs the file {FILE}, which is not part of this project. Name its path in {VARIABLE}")
+    path = Path(named).expanduser()
+    if not path.is_file():
+        raise UserError(f"{path} does not exist. Name the path of {FILE} in {VARIABLE}")
+    if not (found := sha256(path)).startswith(HASH):
+        raise UserError(
+            f"{path} has SHA-256 {found[:8]}..., the standard weights of FID {HASH}.... Get {FILE} anew; "
+            "with any other weights the result is no FID"
+        )
+    network = skeleton()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), assign=True)
+    network.standard = True
+    return network.eval().requires_grad_(False)
+
+
+def skeleton() -> FidInception:
+    """The network without values, on the `meta` device: no random number is drawn for weights that a file brings."""
+    with torch.device("meta"):
+        return FidInception().eval()
+
+
+def metric_names(network: nn.Module) -> tuple[str, str]:
+    """What the Fréchet and the kernel distance with this network's features may be called in a table or figure."""
+    if isinstance(network, FidInception) and network.standard:
+        return "FID", "KID"
+    return "Fréchet distance (embedded extractor)", "kernel distance (embedded extractor)"
+
+
+def _mean(x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+def _pooling(block: type[nn.Module], pool: Callable[[Tensor], Tensor]) -> type[nn.Module]:
+    """A block of torchvision's Inception-v3 whose last branch pools its input with `pool`."""
+
+    class Block(block):
+        def _forward(self, x: Tensor) -> list[Tensor]:
+            return [*super()._forward(x)[:-1], self.branch_pool(pool(x))]
+
+    return Block
+
+
+_MeanA, _MeanC, _MeanE = (_pooling(block, _mean) for block in (InceptionA, InceptionC, InceptionE))
+_MaxE = _pooling(InceptionE, lambda x: functional.max_pool2d(x, 3, 1, 1))
