@@ -1,0 +1,206 @@
+"""Gradient distillation: what passes from teacher to student in one training step (Equations 10, 11 and 16 to 18)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ecsupport.core.training import torch_generator
+from ecsupport.screening.lsnet import Selection
+from ecsupport.screening.mobilevit import HEADS, POSITIONS
+from ecsupport.screening.sparse_attention import standardise
+
+Maps = Sequence[torch.Tensor | None]  # one a block, (B, P, h, N, N); None for a block of a single token
+
+BLOCKS = 3
+HANDOVER_BEGINS, HANDOVER_ENDS = 0.3, 0.7  # of the training: the three phases described under Equation 16
+KD_TEMPERATURE = 3.0
+SMOOTHING = 0.7
+SIGNATURE = 128
+SIDE = 32
+SIMULATIONS = ("features", "raw")
+
+
+def teacher_share(progress: float) -> float:
+    """m of Equation 16: how much the teacher's gradients weigh in the choice of keys, at `progress` in [0, 1]."""
+    return min(1.0, max(0.0, (HANDOVER_ENDS - progress) / (HANDOVER_ENDS - HANDOVER_BEGINS)))
+
+
+def simulation_weight(progress: float) -> float:
+    """w of Equation 16, the weight of the simulation loss: 1 until the handover has ended, then linearly to 0."""
+    return min(1.0, (1 - progress) / (1 - HANDOVER_ENDS))
+
+
+def distillation_weight(progress: float) -> float:
+    """1 - p of Equation 16, the weight of the distillation loss."""
+    return 1 - progress
+
+
+def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """L_KD: divergence of the student's softened prediction from the teacher's, T = 3; no gradient to the teacher.
+
+    Both are logits (B, 2). The factor T^2 keeps the gradient's size independent of T. The text does not define L_KD.
+    """
+    target = (teacher.detach() / KD_TEMPERATURE).softmax(-1)
+    prediction = (student / KD_TEMPERATURE).log_softmax(-1)
+    return KD_TEMPERATURE**2 * functional.kl_div(prediction, target, reduction="batchmean")
+
+
+def score_gradients(loss: torch.Tensor, scores: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+    """Equation 10: run the backward pass of a batch's mean loss and return dL/dA of each image's own loss.
+
+    scores: (B, P, h, N, N) before softmax, of the first attention layer of each block. The parameters receive their
+    gradients in the same pass. Each row sums to zero. A block of a single token has no gradient: None.
+    """
+    for tensor in scores:
+        tensor.retain_grad()
+    loss.backward()
+    return [None if tensor.shape[-1] == 1 else tensor.grad * len(tensor) for tensor in scores]
+
+
+class Signature(nn.Module):
+    """phi: a map as 128 numbers, by a fixed random network (means over 32 x 32 areas, two convolutions, a projection).
+
+    It is fixed, since a network that learned along with the simulator could send every map to one point. The projection
+    sees positions: a mean over them would forget which tokens matter.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch_generator("screening", "signature")
+        shapes = [(16, POSITIONS * HEADS, 3, 3), (32, 16, 3, 3), (SIGNATURE, 32 * (SIDE // 4) ** 2)]
+        for name, shape in zip(("first", "second", "projection"), shapes, strict=True):
+            self.register_buffer(name, torch.randn(shape, generator=generator))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, P, h, N, N) -> (B, 128) of length 1; rows are standardised first, so that their scale does not count."""
+        tokens = maps.shape[-1]
+        unit = torch.eye(tokens, device=maps.device)[None]
+        areas = functional.adaptive_avg_pool1d(unit, SIDE)[0]  # (N, 32): a product with it is a mean over areas
+        x = areas.T @ standardise(maps).flatten(1, 2) @ areas  # (B, P, h, N, N) -> (B, P h, N, N) -> (B, P h, 32, 32)
+        x = functional.conv2d(x, self.first, stride=2, padding=1).relu()  # -> (B, 16, 16, 16)
+        x = functional.conv2d(x, self.second, stride=2, padding=1).relu()  # -> (B, 32, 8, 8)
+        return functional.normalize(x.flatten(1) @ self.projection.T, dim=-1)  # -> (B, 2048) -> (B, 128)
+
+
+class Targets:
+    """The smoothed gradient target of each training image and block, as signatures.
+
+    Crops move from step to step, so that maps of different steps cannot be averaged; their signatures can.
+    """
+
+    def __init__(self, images: int, smoothing: float = SMOOTHING, device: torch.device | str = "cpu") -> None:
+        """`smoothing` is mu of Equation 17, above 1/2 to favour the recent; 1 leaves the gradients as they come."""
+        self.smoothing = smoothing
+        self.state = {name: torch.zeros(images, BLOCKS, SIGNATURE, device=device) for name in ("raw", "smooth")}
+        self.state["seen"] = torch.zeros(images, dtype=torch.bool, device=device)
+
+    def update(self, ids: torch.Tensor, signatures: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """Equation 17: smooth = mu * new + (1 - mu) * smooth; an image's first target is its first signature.
+
+        ids: (B,) int64; signatures: (B, blocks, 128). Returns the smoothed targets (B, blocks, 128), and how far the
+        `raw` and the `smooth` target moved since these images were last seen, over their own norm (NaN if never).
+        """
+        old, seen = self.state["smooth"][ids], self.state["seen"][ids]
+        mixed = self.smoothing * signatures + (1 - self.smoothing) * old
+        new = {"raw": signatures, "smooth": torch.where(seen[:, None, None], mixed, signatures)}
+        change = {}
+        for name, target in new.items():
+            moved = (target - self.state[name][ids])[seen].flatten(1).norm(dim=1)  # (B, blocks, 128) -> (B, .)
+            change[name] = float((moved / target[seen].flatten(1).norm(dim=1)).mean())
+            self.state[name][ids] = target
+        self.state["seen"][ids] = True
+        return new["smooth"], change
+
+
+def raw_simulation_loss(simulated: Maps, gradients: Maps) -> torch.Tensor:
+    """Equation 11: squared distance of simulated and true gradients over the number of entries, summed over blocks."""
+    pairs = [(s, g) for s, g in zip(simulated, gradients, strict=True) if g is not None]
+    return torch.stack([functional.mse_loss(s, g) for s, g in pairs]).sum()
+
+
+def simulation_loss(signatures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Equation 18, Equation 11 on features: squared distance of signatures, summed over blocks, mean over images.
+
+    signatures of the simulated gradients and smoothed targets: (B, blocks, 128).
+    """
+    return (signatures - targets.detach()).square().sum(dim=(1, 2)).mean()
+
+
+@dataclass
+class Distillation:
+    """What the student takes from its teacher: guidance by gradients, soft labels (`knowledge`), or both.
+
+    `simulation` is what the simulation loss compares: `features` (signatures) or `raw` maps.
+    """
+
+    guidance: bool
+    knowledge: bool
+    simulation: str
+    signature: Signature
+    targets: Targets
+
+    def simulate(
+        self, selections: Sequence[Selection | None], gradients: Maps, ids: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """The simulation loss of a batch, and by how much its targets moved (see `Targets.update`)."""
+        simulated = [None if s is None else s.simulated for s in selections]
+        nothing = torch.zeros(len(ids), SIGNATURE, device=ids.device)
+        signs = [nothing if g is None else self.signature(g) for g in gradients]
+        targets, change = self.targets.update(ids, torch.stack(signs, dim=1))  # (B, blocks, 128)
+        if self.simulation == "raw":
+            return raw_simulation_loss(simulated, gradients), change
+        mine = [t if s is None else self.signature(s) for s, t in zip(simulated, signs, strict=True)]
+        return simulation_loss(torch.stack(mine, dim=1), targets), change
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gives: loss terms as they entered the sum's gradient (unweighted), and diagnostics."""
+
+    terms: dict[str, torch.Tensor]
+    gradients: Maps
+    selections: list[Selection | None]
+    change: dict[str, float]
+
+
+def joint_step(
+    network: nn.Module,
+    teacher: nn.Module | None,
+    distillation: Distillation | None,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    ids: torch.Tensor,
+    progress: float,
+) -> Step:
+    """Equation 16: gradients of L_cls^T + L_cls^S + (1 - p) L_KD + w(p) L_sim into the parameters of both networks.
+
+    images: (B, 1, S, S) float32; labels: (B,) int64 in {0, 1}; ids: (B,) int64 places of the images in the training
+    set; progress p in [0, 1]. The teacher is differentiated first; its logits and gradients reach the student as
+    numbers. Without a teacher the network is trained on its labels alone. The caller clears gradients before.
+    """
+    terms: dict[str, torch.Tensor] = {}
+    gradients: Maps = []
+    logits = None
+    if teacher is not None and distillation is not None:
+        scores: list[torch.Tensor] = []
+        logits = teacher(images, scores)
+        terms["teacher"] = functional.cross_entropy(logits, labels)
+        gradients = score_gradients(terms["teacher"], scores)
+    selections: list[Selection | None] = []
+    change: dict[str, float] = {}
+    if distillation is not None and distillation.guidance:
+        own = network(images, gradients, teacher_share(progress), selections)
+    else:
+        own = network(images)
+    terms["student"] = total = functional.cross_entropy(own, labels)
+    if distillation is not None and distillation.knowledge:
+        terms["distillation"] = distillation_loss(own, logits)
+        total = total + distillation_weight(progress) * terms["distillation"]
+    if distillation is not None and distillation.guidance:
+        terms["simulation"], change = distillation.simulate(selections, gradients, ids)
+        total = total + simulation_weight(progress) * terms["simulation"]
+    total.backward()
+    return Step({name: term.detach() for name, term in terms.items()}, gradients, selections, change)

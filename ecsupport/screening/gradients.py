@@ -1,0 +1,49 @@
+"""Importance maps to look at and to compare: the teacher's gradients and what the student makes of them (Figure 7)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ecsupport.screening.distillation import Maps, score_gradients
+from ecsupport.screening.inputs import to_input
+from ecsupport.screening.lsnet import Selection, Student
+
+
+def teacher_maps(teacher: nn.Module, images: np.ndarray, target_class: int | None = None) -> list[torch.Tensor | None]:
+    """Equation 10 for images (B, S, S) uint8, by the teacher in eval mode: one (B, P, h, N, N) map a block.
+
+    The loss is that of `target_class`, by default of the class that the teacher predicts, since no label is known at
+    a patient's bedside. A block of a single token gives None. The teacher's own gradients are left cleared.
+    """
+    teacher.eval()
+    scores: list[torch.Tensor] = []
+    logits = teacher(to_input(images, next(teacher.parameters()).device), scores)
+    target = logits.argmax(-1) if target_class is None else torch.full_like(logits[:, 0], target_class).long()
+    maps = score_gradients(functional.cross_entropy(logits, target), scores)
+    teacher.zero_grad()
+    return maps
+
+
+def student_maps(student: Student, images: np.ndarray) -> list[Selection | None]:
+    """Simulated gradients and chosen keys of images (B, S, S) uint8, by the student alone in eval mode; one a block."""
+    student.eval()
+    selections: list[Selection | None] = []
+    with torch.no_grad():
+        student(to_input(images, next(student.parameters()).device), selections=selections)
+    return selections
+
+
+def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Spearman's correlation along the last axis of two maps without ties: (..., N) -> (...)."""
+    ranks = [x.argsort(-1).argsort(-1).double() for x in (one, other)]
+    centred = [r - r.mean(-1, keepdim=True) for r in ranks]
+    return (centred[0] * centred[1]).sum(-1) / centred[0].square().sum(-1)
+
+
+def agreement(selections: Sequence[Selection | None], gradients: Maps) -> float:
+    """Rank correlation of simulated with true gradients, row by row, mean over rows and then over blocks."""
+    pairs = [(s.simulated.detach(), g) for s, g in zip(selections, gradients, strict=True) if s is not None]
+    return float(torch.stack([rank_correlation(s, g).mean() for s, g in pairs]).mean())

@@ -1,0 +1,151 @@
+"""LSNet's student with sparse attention, and every network of Tables 2 to 5 by name."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torchvision.models import MobileNetV2
+
+from ecsupport.screening import sparse_attention
+from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
+
+NAMES = ("lsnet", "lsnet_dense", "mobilenet_v2", "teacher")
+KEY_SOURCES = ("simulator", "random")
+MOBILENET_WIDTH, MOBILENET_HEAD = 0.45, 128  # Table 2's classifier as released: 748,066 parameters with colour input
+
+
+class Selection(NamedTuple):
+    """What a sparse block decided: simulated gradient (B, P, h, N, N) and chosen keys (B, P, h, N, k)."""
+
+    simulated: torch.Tensor
+    keys: torch.Tensor
+
+
+class SparseBlock(Block):
+    """A MobileViT block whose layers share the keys that the simulated gradient, or a teacher's, chose on entry."""
+
+    def __init__(
+        self,
+        channels: int,
+        dim: int,
+        inner: int,
+        depth: int,
+        feed_forward: int | None,
+        *,
+        number: int,
+        share: float,
+        fusion: str,
+        keys: str,
+    ) -> None:
+        super().__init__(channels, dim, inner, depth, feed_forward, sparse_attention.SparseAttention)
+        self.number, self.share, self.fusion = number, share, fusion
+        self.simulator = sparse_attention.Simulator(dim) if keys == "simulator" else None
+
+    def transform(
+        self,
+        x: torch.Tensor,
+        rows: int,
+        guidance: torch.Tensor | None = None,
+        teacher_share: float = 0.0,
+        selections: list[Selection | None] | None = None,
+        *_: object,
+    ) -> torch.Tensor:
+        """(B, P, N, C) -> (B, P, N, C); guidance: (B, P, h, N, N), weighing `teacher_share` in the choice of keys.
+
+        A single token has nothing to choose: its selection is None, and it is attended to densely.
+        """
+        selection = None if x.shape[2] == 1 else self.select(x, rows, guidance, teacher_share)
+        if selections is not None:
+            selections.append(selection)
+        chosen = selection is not None and selection.keys.shape[-1] < x.shape[2]
+        for layer in self.layers:
+            x = layer(x, rows, selection.keys if chosen else None)
+        return x
+
+    def select(
+        self, x: torch.Tensor, rows: int, guidance: torch.Tensor | None = None, teacher_share: float = 0.0
+    ) -> Selection:
+        """Simulate the gradient of tokens (B, P, N, C) and choose the keys; the choice itself has no derivative.
+
+        The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
+        """
+        k = sparse_attention.number_of_keys(x.shape[2], self.share)
+        if self.simulator is None:
+            simulated = sparse_attention.random_map(len(x), POSITIONS, HEADS, x.shape[2], self.number).to(x.device)
+        else:
+            simulated = self.simulator(x.detach(), rows)
+        with torch.no_grad():
+            mixed = sparse_attention.mix(guidance, simulated, teacher_share)
+            keys = sparse_attention.top_keys(sparse_attention.importance(mixed, self.fusion), k)
+        return Selection(simulated, keys)
+
+
+class Student(MobileViT):
+    """LSNet: the small MobileViT with sparse attention; needs no teacher to classify."""
+
+    def __init__(
+        self, stem_stride: int = 2, key_share: float = 1 / 25, fusion: str = "abs_mix", keys: str = "simulator"
+    ) -> None:
+        """`keys`: chosen by the simulator, or `random`, drawn once and for all. ValueError for another source."""
+        if keys not in KEY_SOURCES:
+            raise ValueError(f"keys {keys!r} is unknown, expected one of {', '.join(KEY_SOURCES)}")
+        sparse = {"share": key_share, "fusion": fusion, "keys": keys}
+        sizes = enumerate(block_sizes(STUDENT))
+        super().__init__(STUDENT, stem_stride, [SparseBlock(*s, number=n, **sparse) for n, s in sizes])
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        guidance: list[torch.Tensor | None] | None = None,
+        teacher_share: float = 0.0,
+        selections: list[Selection | None] | None = None,
+    ) -> torch.Tensor:
+        """Logits (B, 2), class 1 is the positive one, of images (B, 1, S, S) float32 in [-1, 1].
+
+        guidance: one (B, P, h, N, N) map or None a block; it weighs `teacher_share` against the simulated gradient.
+        A list `selections` receives what each block decided. UserError for a size that cannot be cut into patches.
+        """
+        x = self.stem(self.demand_size(images))
+        for number, (stage, block) in enumerate(zip(self.stages, self.blocks, strict=True)):
+            x = block(stage(x), guidance[number] if guidance else None, teacher_share, selections)
+        return self.classify(x)
+
+
+def mobilenet_v2(stem_stride: int = 2) -> nn.Module:
+    """MobileNet-V2 of Tables 2 and 3: torchvision's at width .45, one input channel, a hidden layer of 128 units."""
+    network = MobileNetV2(num_classes=2, width_mult=MOBILENET_WIDTH, dropout=0.0)
+    stem = network.features[0][0]
+    network.features[0][0] = nn.Conv2d(1, stem.out_channels, 3, stem_stride, 1, bias=False)
+    network.classifier = nn.Sequential(
+        nn.Linear(network.last_channel, MOBILENET_HEAD), nn.ReLU(), nn.Linear(MOBILENET_HEAD, 2)
+    )
+    return network
+
+
+def build(
+    name: str,
+    generator: torch.Generator,
+    *,
+    stem_stride: int = 2,
+    key_share: float = 1 / 25,
+    fusion: str = "abs_mix",
+    keys: str = "simulator",
+    teacher_width: float = 1.0,
+) -> nn.Module:
+    """A network by name with weights from `generator`; every one gives logits (B, 2), class 1 is the positive one.
+
+    lsnet: the student. lsnet_dense: the student with dense attention and no simulator. teacher: the dense MobileViT,
+    `teacher_width` times the released width. mobilenet_v2: the comparator. ValueError for another name.
+    """
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; these are drawn anew below
+        if name == "lsnet":
+            network: nn.Module = Student(stem_stride, key_share, fusion, keys)
+        elif name == "lsnet_dense":
+            network = MobileViT(STUDENT, stem_stride)
+        elif name == "teacher":
+            network = MobileViT(TEACHER.scaled(teacher_width), stem_stride)
+        elif name == "mobilenet_v2":
+            network = mobilenet_v2(stem_stride)
+        else:
+            raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
+    return initialise(network, generator).to(memory_format=torch.channels_last)

@@ -1,0 +1,116 @@
+"""Gradient-guided sparse attention (Methods, "Gradient-Guided Sparse Attention with Simulated Gradient Learning").
+
+A simulator guesses, from the tokens alone, the gradient of the loss with respect to each attention score. Each query
+then attends only to the k keys whose gradients matter most.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ecsupport.core.errors import UserError
+from ecsupport.core.training import torch_generator
+from ecsupport.screening.mobilevit import Attention, from_grid, merge_heads, separable, split_heads, to_grid
+
+TEMPERATURE = 0.5
+ALPHA = 0.7
+FUSIONS = ("abs_mix", "code")
+TINY = 1e-30  # gradients are about 1e-7, far below the usual safeguards against division by zero
+
+
+class Simulator(nn.Module):
+    """Equation 12: SELU(F F^T) for each head and pixel position, F the tokens after a separable convolution.
+
+    The result is symmetric by construction, the gradient that it imitates is not.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.layers = separable(dim)
+
+    def forward(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        """(B, P, N, C) tokens on a grid of `rows` rows -> (B, P, h, N, N)."""
+        features = split_heads(from_grid(self.layers(to_grid(x, rows))))  # -> (B, P, h, N, d)
+        return functional.selu(features @ features.transpose(-1, -2))
+
+
+def standardise(gradients: torch.Tensor) -> torch.Tensor:
+    """Each row (last axis) with mean 0 and standard deviation 1, whatever its scale; a constant row becomes 0."""
+    centred = gradients - gradients.mean(-1, keepdim=True)
+    centred = centred / centred.abs().amax(-1, keepdim=True).clamp_min(TINY)
+    return centred / centred.square().mean(-1, keepdim=True).sqrt().clamp_min(TINY)
+
+
+def importance(gradients: torch.Tensor, fusion: str = "abs_mix") -> torch.Tensor:
+    """Equations 13 and 14: weight of each key for each query, from row-standardised gradients (B, P, h, N, N).
+
+    `abs_mix`, alpha P+ + (1 - alpha) P-, prefers gradients that are large in either direction, as the text demands.
+    `code`, alpha P+ + (1 - alpha)(1 - P-), is what the authors ran; it rises with the gradient, so that its top k are
+    those of the gradient itself. ValueError for another fusion.
+    """
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion {fusion!r} is unknown, expected one of {', '.join(FUSIONS)}")
+    scaled = standardise(gradients) / TEMPERATURE
+    positive, negative = scaled.softmax(-1), (-scaled).softmax(-1)
+    return ALPHA * positive + (1 - ALPHA) * (negative if fusion == "abs_mix" else 1 - negative)
+
+
+def mix(guidance: torch.Tensor | None, simulated: torch.Tensor, share: float) -> torch.Tensor:
+    """What the keys are chosen by: `share` of the teacher's gradient, the rest simulated, both row-standardised."""
+    if guidance is None or share == 0:
+        return simulated
+    own = 0 if share == 1 else (1 - share) * standardise(simulated)
+    return share * standardise(guidance) + own
+
+
+def number_of_keys(tokens: int, share: float) -> int:
+    """k = max(1, round(share * N)); UserError for a share that is not above 0 or asks for more keys than tokens."""
+    if not 0 < share <= 1:
+        raise UserError(
+            f"key_share = {share} asks for {round(share * tokens)} of N = {tokens} keys. Choose a share above 0 and up "
+            "to 1 (dense attention)"
+        )
+    return max(1, round(share * tokens))
+
+
+def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
+    """The k keys of largest weight for each query: (B, P, h, N, N) -> (B, P, h, N, k) int64. ValueError for k > N."""
+    if k > weight.shape[-1]:
+        raise ValueError(f"k = {k} keys of N = {weight.shape[-1]} tokens, expected k <= N")
+    return weight.topk(k, dim=-1, sorted=False).indices
+
+
+def random_map(batch: int, positions: int, heads: int, tokens: int, block: int) -> torch.Tensor:
+    """A map that knows nothing, the same for every image: (B, P, h, N, N) normal numbers, fixed by the block."""
+    generator = torch_generator("screening", "random keys", block, tokens)
+    return torch.randn(positions, heads, tokens, tokens, generator=generator).expand(batch, -1, -1, -1, -1)
+
+
+def gather_keys(x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Rows of x (B, P, h, N, d) at `keys` (B, P, h, N, k) -> (B, P, h, N, k, d); never N x N x d."""
+    tokens = x.shape[-2]
+    start = torch.arange(x.shape[:-2].numel(), device=x.device) * tokens  # first row of each batch, position and head
+    rows = keys.flatten(0, 2).flatten(1) + start[:, None]  # (B, P, h, N, k) -> (B P h, N k)
+    found = x.flatten(0, 3).index_select(0, rows.flatten())  # (B P h N, d) -> (B P h N k, d)
+    return found.reshape(*keys.shape, x.shape[-1])  # -> (B, P, h, N, k, d)
+
+
+class SparseAttention(Attention):
+    """Attention in which each query sees its chosen keys only."""
+
+    def forward(self, x: torch.Tensor, keys: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, P, N, C) -> (B, P, N, C); keys: (B, P, h, N, k) int64, None for dense attention."""
+        if keys is None:
+            return super().forward(x)
+        q, k, v = (split_heads(part) for part in self.queries_keys_values(x).chunk(3, dim=-1))
+        values = self.attend_to(q, k, v, keys)
+        return self.out(merge_heads(values))
+
+    @staticmethod
+    def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """Equation 15: softmax over the chosen keys of q k^T / sqrt(d), all others weigh 0.
+
+        q, k, v: (B, P, h, N, d); keys: (B, P, h, N, k) int64. Returns (B, P, h, N, d).
+        """
+        scores = (gather_keys(k, keys) * q.unsqueeze(-2)).sum(-1) * q.shape[-1] ** -0.5  # (B, P, h, N, k)
+        return (scores.softmax(-1).unsqueeze(-1) * gather_keys(v, keys)).sum(-2)  # -> (B, P, h, N, d)

@@ -1,0 +1,176 @@
+"""Building blocks of every translator, small and exact in size: the layers of the paper's generators (SG-CycleGAN).
+
+Images are (N, 1, H, W) float32 in [-1, 1], H and W multiples of 2**downsamplings. Where randomness enters a forward
+pass it comes from a `Source`: one generator for the batch, one generator an image, or None for no noise at all.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Source = torch.Generator | Sequence[torch.Generator | None] | None
+NOISE_SCALE = 0.3  # spread of the noise scales at the start, in units of a normalised feature
+
+
+def noise_maps(like: torch.Tensor, source: torch.Generator | Sequence[torch.Generator | None]) -> torch.Tensor:
+    """White noise for images (N, C, H, W): (N, 1, H, W), standard normal, zero where an image has no generator."""
+    count, _, *size = like.shape
+    if isinstance(source, torch.Generator):
+        return torch.randn((count, 1, *size), generator=source, device=source.device).to(like.device)
+    if len(source) != count:
+        raise ValueError(f"{len(source)} generators for {count} images")
+    maps = [
+        torch.zeros(1, *size) if g is None else torch.randn((1, *size), generator=g, device=g.device) for g in source
+    ]
+    return torch.stack([one.to(like.device) for one in maps])
+
+
+def normalise(x: torch.Tensor) -> torch.Tensor:
+    """Instance normalisation without learned scale and shift: each channel of each image to mean 0, variance 1.
+
+    (N, C, H, W) to the same shape.
+    """
+    return functional.group_norm(x, x.shape[1])  # one channel a group: the same arithmetic, a faster kernel
+
+
+class Convolution(nn.Module):
+    """3 x 3 convolution over repeated borders: (N, C, H, W) to (N, C', H, W)."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve."""
+        return self.conv(functional.pad(x, (1, 1, 1, 1), mode="replicate"))  # reflecting has no exact GPU gradient
+
+
+class Noise(nn.Module):
+    """One map of white noise an image, added to every channel with the scale that this channel has learnt.
+
+    A deterministic generator cannot make speckle, which is random by nature.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor, source: Source) -> torch.Tensor:
+        """(N, C, H, W) to the same shape; unchanged without a source."""
+        if source is None:
+            return x
+        return torch.addcmul(x, self.scale.view(-1, 1, 1), noise_maps(x, source))  # (C) -> (C, 1, 1)
+
+
+class Residual(nn.Module):
+    """Residual block of two convolutions, with noise between them: (N, C, H, W) to the same shape."""
+
+    def __init__(self, channels: int, noisy: bool) -> None:
+        super().__init__()
+        self.first = Convolution(channels, channels)
+        self.noise = Noise(channels) if noisy else None
+        self.second = Convolution(channels, channels)
+
+    def forward(self, x: torch.Tensor, source: Source) -> torch.Tensor:
+        """Add to `x` what the two convolutions make of it."""
+        inner = normalise(self.first(x))
+        if self.noise is not None:
+            inner = self.noise(inner, source)
+        return normalise(self.second(inner.relu_())).add_(x)
+
+
+class Up(nn.Module):
+    """Twice the side: transposed 4 x 4 convolution, which covers every pixel equally often, then noise and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, noisy: bool) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+        self.noise = Noise(outputs) if noisy else None
+
+    def forward(self, x: torch.Tensor, source: Source) -> torch.Tensor:
+        """(N, C, H, W) to (N, C', 2H, 2W)."""
+        x = normalise(self.conv(x))
+        return (x if self.noise is None else self.noise(x, source)).relu_()
+
+
+class Hourglass(nn.Module):
+    """Image to image: a convolution, halvings, residual blocks, doublings, a convolution and Tanh.
+
+    (N, inputs, H, W) to (N, outputs, H, W) in [-1, 1]. `width` channels at full size, twice as many at each halving.
+    With `noisy`, noise enters every residual block and every doubling.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int, downsamplings: int, residual_blocks: int, noisy: bool
+    ) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(downsamplings + 1)]
+        self.first = Convolution(inputs, width)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in pairwise(widths))
+        self.blocks = nn.ModuleList(Residual(widths[-1], noisy) for _ in range(residual_blocks))
+        self.up = nn.ModuleList(Up(b, a, noisy) for a, b in reversed(list(pairwise(widths))))
+        self.last = Convolution(width, outputs, bias=True)
+
+    def forward(self, x: torch.Tensor, source: Source = None) -> torch.Tensor:
+        """Map `x`, with noise from `source`."""
+        for conv in (self.first, *self.down):
+            x = normalise(conv(x)).relu_()  # in place: at these sizes new memory costs more than arithmetic
+        for block in (*self.blocks, *self.up):
+            x = block(x, source)
+        return torch.tanh(self.last(x))
+
+
+class Patches(nn.Module):
+    """Discriminator of patches: 4 x 4 convolutions with stride 2 `halvings` times, two more without; one logit a patch.
+
+    (N, inputs, H, W) to (N, 1, H', W'). With 3 halvings (from 128 pixels on) a logit sees 70 x 70 pixels, with 2
+    (below) 34 x 34.
+    """
+
+    def __init__(self, inputs: int, width: int, halvings: int) -> None:
+        super().__init__()
+        widths = [inputs, *(width * 2**level for level in range(halvings)), width * 2 ** (halvings - 1)]
+        strides = [2] * halvings + [1]
+        self.trunk = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride, padding=1, bias=level == 0)
+            for level, ((a, b), stride) in enumerate(zip(pairwise(widths), strides, strict=True))
+        )
+        self.last = nn.Conv2d(widths[-1], 1, 4, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of the patches."""
+        for level, conv in enumerate(self.trunk):
+            x = conv(x)
+            x = functional.leaky_relu_(normalise(x) if level else x, 0.2)
+        return self.last(x)
+
+
+def halvings(image_size: int) -> int:
+    """How often a discriminator of images of this side halves them: 3 times from 128 pixels on, else twice."""
+    return 3 if image_size >= 128 else 2
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights N(0, 0.02), as the paper's code does, and noise scales N(0, 0.3); biases to zero.
+
+    ValueError for a layer that has weights of another kind: it would keep what torch's global generator drew.
+    """
+    for layer in module.modules():
+        own = dict(layer.named_parameters(recurse=False))
+        with torch.no_grad():
+            for name, parameter in own.items():
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                    spread = 0.02 if name == "weight" else 0.0
+                elif isinstance(layer, Noise):
+                    spread = NOISE_SCALE
+                else:
+                    raise ValueError(f"no start is known for {name} of {type(layer).__name__}")
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+
+
+def parameters(*modules: nn.Module) -> int:
+    """Number of parameters of the modules, each counted once."""
+    return sum(p.numel() for p in {p for module in modules for p in module.parameters()})

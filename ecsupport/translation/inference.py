@@ -1,0 +1,37 @@
+"""Pictures in, pictures out: grey levels of 8 bits to network inputs and back, and the translation of whole sets."""
+
+import numpy as np
+import torch
+
+from ecsupport.core.training import torch_generator
+from ecsupport.translation.interface import Translator
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """(N, H, W) uint8 to (N, 1, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.array(images))[:, None].float() / 127.5 - 1
+
+
+def to_grey(images: torch.Tensor) -> np.ndarray:
+    """(N, 1, H, W) in [-1, 1] to (N, H, W) uint8, rounded."""
+    return ((images[:, 0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def translate(
+    translator: Translator,
+    images: np.ndarray,
+    seed_words: tuple[str | int, ...],
+    batch: int = 64,
+    direction: str = "mri_to_us",
+) -> np.ndarray:
+    """Translate (N, H, W) uint8 to the same, `batch` images at a time.
+
+    Image i has noise of its own, named by `seed_words` and i: what comes out does not depend on `batch`.
+    """
+    device = next(translator.parameters()).device
+    translated = [np.empty((0, *images.shape[1:]), np.uint8)]
+    for start in range(0, len(images), batch):
+        part = to_tensor(images[start : start + batch]).to(device)
+        noise = [torch_generator(*seed_words, start + i) for i in range(len(part))]
+        translated.append(to_grey(translator.translate(part, direction, noise)))
+    return np.concatenate(translated)

@@ -1,0 +1,141 @@
+"""The one interface of all translators (Equation 1), and the step that all of them share: the discriminators'.
+
+A translator maps G: mri -> us and F: us -> mri. It gives losses and never steps an optimiser: `training` does.
+"""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ecsupport.core.errors import UserError
+from ecsupport.translation.blocks import Patches, Source, halvings, parameters
+from ecsupport.translation.losses import discrimination
+from ecsupport.translation.settings import Settings
+
+DIRECTIONS = ("mri_to_us", "us_to_mri")
+Terms = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a generator step leaves for the steps after it, detached from the graph.
+
+    fake_us, fake_mri: (N, 1, H, W);  mri_features, us_features: (N, C, H, W) of the real images, or None
+    """
+
+    fake_us: torch.Tensor
+    fake_mri: torch.Tensor
+    mri_features: torch.Tensor | None = None
+    us_features: torch.Tensor | None = None
+
+
+class Translator(nn.Module, ABC):
+    """Two generators and two discriminators; images are (N, 1, H, W) float32 in [-1, 1] throughout.
+
+    A subclass says which networks make up each direction and what its generators minimise.
+    """
+
+    domains = ("mri", "us")
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        kinds = {name: Patches(1, 2 * settings.width, halvings(settings.image_size)) for name in self.domains}
+        self.discriminators = nn.ModuleDict(kinds)
+
+    @abstractmethod
+    def path(self, direction: str) -> tuple[nn.Module, ...]:
+        """The networks of a direction, in the order in which an image passes them."""
+
+    @abstractmethod
+    def generator_step(
+        self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, Terms, Cache]:
+        """What the generators minimise on one unpaired batch, its unweighted terms, and what later steps need.
+
+        progress: share of the training done, 0 to 1;  source: where noise comes from, None for none.
+        Discriminators and auxiliary networks are frozen: backward leaves their gradients as they are.
+        """
+
+    def discriminator_step(self, mri: torch.Tensor, us: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Terms]:
+        """What the discriminators minimise, Equations 2 and 3: real images against the fakes of `cache`."""
+        terms = {}
+        for name, real, fake in (("mri", mri, cache.fake_mri), ("us", us, cache.fake_us)):
+            logits = self.discriminators[name](torch.cat([real, fake]))
+            terms[f"discriminator_{name}"] = discrimination(
+                logits[: len(real)], logits[len(real) :], self.settings.gan_mode
+            )
+        return terms["discriminator_mri"] + terms["discriminator_us"], terms
+
+    def auxiliary_step(self, cache: Cache) -> tuple[torch.Tensor, Terms] | None:
+        """What the auxiliary networks minimise, on detached features; None for a translator without any."""
+        return None
+
+    def auxiliary_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the auxiliary step trains."""
+        return []
+
+    def discriminator_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the discriminator step trains."""
+        return list(self.discriminators.parameters())
+
+    def generator_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the generator step trains: all others."""
+        others = {*self.discriminator_parameters(), *self.auxiliary_parameters()}
+        return [p for p in self.parameters() if p not in others]
+
+    @torch.no_grad()
+    def translate(self, images: torch.Tensor, direction: str, generator: Source = None) -> torch.Tensor:
+        """Equation 1: G(x) for `mri_to_us`, F(y) for `us_to_mri`. (N, 1, H, W) in [-1, 1] to the same.
+
+        The same generator state gives the same images; None leaves the noise out. ValueError for another direction,
+        UserError for a size that the networks cannot halve.
+        """
+        self.check(images, direction)
+        for network in self.path(direction):
+            images = network(images, generator)
+        return images
+
+    def check(self, images: torch.Tensor, direction: str) -> None:
+        """ValueError for an unknown direction, UserError for a size that the networks cannot halve."""
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction {direction!r}, expected one of {DIRECTIONS}")
+        step = 2**self.settings.downsamplings
+        if images.shape[-1] % step or images.shape[-2] % step:
+            raise UserError(
+                f"images of {images.shape[-2]} x {images.shape[-1]} pixels: the translator needs multiples of {step}. "
+                "Resize them"
+            )
+
+    def parameter_report(self) -> dict[str, int]:
+        """Numbers of parameters: of each direction, of both together, of what they share, of the discriminators."""
+        one, other = (self.path(direction) for direction in DIRECTIONS)
+        report = {"mri_to_us": parameters(*one), "us_to_mri": parameters(*other), "total": parameters(*one, *other)}
+        report["shared"] = report["mri_to_us"] + report["us_to_mri"] - report["total"]
+        return {**report, "discriminators": parameters(self.discriminators)}
+
+
+def noise_of_fakes(sizes: tuple[int, int], source: torch.Generator | None) -> tuple[Source, Source]:
+    """Noise for a batch of `sizes` MRI, ultrasound images on its way to ultrasound, and to MRI: for fakes alone.
+
+    What should come back unchanged (Equations 4 and 8) has no noise: an L1 distance would teach it to be silent.
+    """
+    mri, us = sizes
+    return [source] * mri + [None] * us, [None] * mri + [source] * us
+
+
+@contextlib.contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """What is computed within leaves no gradient in the modules' parameters; it passes through them all the same."""
+    kept = [(p, p.requires_grad) for module in modules for p in module.parameters()]
+    for parameter, _ in kept:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, before in kept:
+            parameter.requires_grad_(before)

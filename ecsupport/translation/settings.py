@@ -1,0 +1,77 @@
+"""What a translator is trained with: sizes, optimiser and the weights of Equation 9 (Methods, "Experimental setup")."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import TranslationSize
+from ecsupport.translation.losses import GAN_MODES, Weights
+
+PAPER_WIDTH = 64  # channels at full size
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes and hyperparameters of one training run; the defaults are the paper's.
+
+    image_size: side in pixels;  width: channels at full size;  decay_from: share of the run after which the learning
+    rate falls linearly to 0;  pool: images that the discriminators remember;  snapshots: shares of the run at which
+    the translations of the followed images are kept
+    """
+
+    image_size: int
+    width: int
+    downsamplings: int
+    residual_blocks: int
+    batch: int
+    steps: int
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    decay_from: float = 1 / 6
+    pool: int = 50
+    gan_mode: str = "lsgan"
+    weights: Weights = field(default_factory=Weights)
+    snapshots: tuple[float, ...] = (0.0, 0.05, 0.15, 0.35, 0.65, 1.0)
+
+    def __post_init__(self) -> None:
+        step = 2**self.downsamplings
+        if self.image_size % step:
+            raise UserError(
+                f"images of {self.image_size} pixels cannot be halved {self.downsamplings} times. "
+                f"Choose an image size that is a multiple of {step}"
+            )
+        if self.gan_mode not in GAN_MODES:
+            raise UserError(f"gan_mode {self.gan_mode!r} is unknown. Choose one of: {', '.join(GAN_MODES)}")
+
+    @classmethod
+    def of(cls, size: TranslationSize, **others: Any) -> "Settings":
+        """The settings of a profile's sizes; `others` replace defaults.
+
+        The learning rate is the paper's at the paper's width and in inverse proportion to it elsewhere: a network a
+        quarter as wide, trained for hundreds of steps, hardly leaves the identity at 2e-4.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        sizes = {k: v for k, v in dataclasses.asdict(size).items() if k in known}
+        return cls(**{**sizes, "learning_rate": cls.learning_rate * PAPER_WIDTH / size.width, **others})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Settings":
+        """Back from `to_json`."""
+        tuples = {key: tuple(values[key]) for key in ("betas", "snapshots")}
+        return cls(**{**values, **tuples, "weights": Weights(**values["weights"])})
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, 1, ... steps - 1: constant, then linear towards 0, which it reaches at `steps`."""
+        start = self.decay_from * self.steps
+        return self.learning_rate * min(1.0, (self.steps - step) / (self.steps - start))
+
+    def snapshot_steps(self) -> list[int]:
+        """Steps after which a snapshot is taken, in order; 0 is before the first."""
+        return sorted({round(share * self.steps) for share in self.snapshots})

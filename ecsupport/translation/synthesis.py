@@ -1,0 +1,45 @@
+"""Synthetic ultrasound: translated MRI as image files listed in a manifest, which is all that screening ever sees."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ecsupport.cohort import manifest
+from ecsupport.core import progress
+from ecsupport.core.artefacts import Spec, deposit, ensure, sha256, withdraw
+from ecsupport.translation import training
+from ecsupport.translation.inference import translate
+
+__all__ = ["MANIFEST", "make", "spec", "translate"]
+MANIFEST = "manifest.csv"
+
+
+def spec(trained: Spec, rows: pd.DataFrame, images: np.ndarray) -> Spec:
+    """The translations of some MRI as an artefact: 00000.png ... in the order of `rows`, and manifest.csv.
+
+    trained: `training.spec` of the translator, made first where it does not stand;  rows: manifest rows of the MRI;
+    images: (N, S, S) uint8, their pixels. Label, patient, centre and findings of an image are those of its MRI.
+    ValueError where rows and images differ in number or a row is no MRI.
+    """
+    if len(rows) != len(images) or not (rows["modality"] == "mri").all():
+        raise ValueError(f"{len(rows)} rows and {len(images)} images, expected as many of each, all of them MRI")
+    text = np.frombuffer(manifest.to_csv(rows[list(manifest.COLUMNS)]).encode(), np.uint8)
+    return Spec("synthetic", make, {"trained": dict(trained.arguments), "data": deposit(mri=images, rows=text)})
+
+
+def make(folder: Path, trained: dict, data: str) -> None:
+    """Translate a deposit into `folder`; see `spec`."""
+    source = withdraw(data)
+    rows = pd.read_csv(io.BytesIO(source["rows"].tobytes()), dtype={"image": str, "patient_id": str, "centre": str})
+    network = ensure(training.spec(**{**trained, "settings": training.Settings.from_json(trained["settings"])}))
+    pictures = translate(training.restore(network), source["mri"], ("synthetic", trained["seed"]))
+    names = [f"{number:05d}.png" for number in range(len(pictures))]
+    for name, picture in progress.bar(list(zip(names, pictures, strict=True)), "synthetic images"):
+        Image.fromarray(picture).save(folder / name)
+    rows = rows.assign(
+        image=names, modality="us", split="train", source="synthetic", hash=[sha256(folder / name) for name in names]
+    )
+    (folder / MANIFEST).write_text(manifest.to_csv(rows))

@@ -1,0 +1,237 @@
+"""The one trainer of all translators: Algorithm 1, resumable to the bit (Methods, "SG-CycleGAN").
+
+Data order, augmentation and noise are pure functions of seed and step, so that a checkpoint holds no generator.
+"""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ecsupport.core import progress
+from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
+from ecsupport.core.errors import UserError
+from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
+from ecsupport.core.training import device as find_device
+from ecsupport.translation.inference import to_tensor, translate
+from ecsupport.translation.interface import Terms, Translator
+from ecsupport.translation.losses import ImagePool
+from ecsupport.translation.models import build
+from ecsupport.translation.settings import Settings
+
+ENLARGED = 1.12  # side before the random crop, in units of the side after it
+LOG_EVERY = 10  # steps
+CHECKPOINTS = 20  # in a run
+
+
+def spec(model: str, data: str, settings: Settings, seed: int, device: str = "cpu") -> Spec:
+    """The trained translator `model` as an artefact; `data` is the deposit of mri, us and show, (N, H, W) uint8 each.
+
+    It holds weights.pt, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
+    ultrasound images into which the K MRI of `show` are translated at `settings.snapshot_steps()`.
+    """
+    arguments = {"model": model, "data": data, "settings": settings.to_json(), "seed": seed, "device": device}
+    return Spec("translator", train, arguments, resumable=True)
+
+
+def restore(folder: Path, untrained: bool = False) -> Translator:
+    """The translator of a finished artefact, on the cpu; `untrained` gives the weights that it started from."""
+    arguments = json.loads((folder / PROVENANCE).read_text())["arguments"]
+    configuration = {key: value for key, value in arguments.items() if key != "device"}
+    translator = start(arguments["model"], Settings.from_json(arguments["settings"]), arguments["seed"])
+    if not untrained:
+        translator.load_state_dict(load(folder / "weights.pt", configuration))
+    return translator
+
+
+def start(model: str, settings: Settings, seed: int) -> Translator:
+    """The translator from which a run of this seed starts."""
+    return build(model, settings, torch_generator("translation", model, seed, "weights")).eval()
+
+
+def train(folder: Path, model: str, data: str, settings: Mapping[str, Any], seed: int, device: str) -> None:
+    """Algorithm 1: train a translator on a deposit of unpaired images, into `folder` (see `spec`).
+
+    For every batch of MRI x and ultrasound y, with p the share of the run that is done:
+    1. Discriminators and domain classifier frozen: translate x and y, translate back, pass each through the generator
+       of its own domain; one step of the generators and the shared encoder on Equation 9, the gradient of the domain
+       term reversed with the weight of p.
+    2. One step of each discriminator, Equations 2 and 3, on real images and on fakes from its image pool.
+    3. One step of the domain classifier, Equations 6 and 7, on the features that step 1 left, detached.
+    The learning rate falls after `settings.decay_from` of the run. A checkpoint stands in `folder` while the run
+    lasts; with it a killed run ends in the same bits as one that was never stopped. TrainingError at the first NaN,
+    UserError for images that do not suit the settings.
+    """
+    s = Settings.from_json(settings)
+    images = withdraw(data)
+    check_images(images, s)
+    configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed}
+    checkpoint = folder / "checkpoint.pt"
+    for torn in folder.glob(".*"):  # what a killed run was writing
+        torn.unlink()
+    with reproducible(1):
+        run = Run(start(model, s, seed).to(find_device(device)), images, seed)
+        if checkpoint.is_file():
+            run.set_state(load(checkpoint, configuration, device))
+        for step in progress.bar(range(run.step, s.steps), f"{model} {seed}", total=s.steps, done=run.step):
+            if step == 0:
+                run.take_snapshot()
+            demand_finite(run.take_step(), step + 1, checkpoint)
+            if run.step in s.snapshot_steps():
+                run.take_snapshot()
+            if run.step % max(1, s.steps // CHECKPOINTS) == 0 or run.step == s.steps:
+                demand_finite(
+                    {"weights": sum(p.abs().sum() for p in run.translator.parameters())}, step + 1, checkpoint
+                )
+                save(checkpoint, configuration, run.state())
+    save(folder / "weights.pt", configuration, run.translator.to("cpu").state_dict())
+    with (folder / "losses.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(run.losses[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(run.losses)
+    np.save(folder / "snapshots.npy", np.stack([picture.numpy() for picture in run.snapshots]))
+    checkpoint.unlink()
+
+
+class Run:
+    """A training run between two steps: networks, optimisers, pools, and what has been recorded so far."""
+
+    def __init__(self, translator: Translator, images: Mapping[str, np.ndarray], seed: int) -> None:
+        self.translator, self.images, self.seed = translator, images, seed
+        self.settings = translator.settings
+        self.device = next(translator.parameters()).device
+        groups = {
+            "generators": translator.generator_parameters(),
+            "discriminators": translator.discriminator_parameters(),
+            "auxiliary": translator.auxiliary_parameters(),
+        }
+        s = self.settings
+        self.optimisers = {
+            name: torch.optim.Adam(group, s.learning_rate, s.betas, fused=True)
+            for name, group in groups.items()
+            if group
+        }
+        self.pools = {name: ImagePool(s.pool) for name in translator.domains}
+        self.step, self.losses, self.snapshots = 0, [], []
+
+    def take_step(self) -> dict[str, float]:
+        """One step of Algorithm 1; returns its unweighted terms."""
+        s, words = self.settings, ("translation", self.seed, self.step)
+        mri, us = (x.to(self.device) for x in batch(self.images["mri"], self.images["us"], s, self.seed, self.step))
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = s.rate(self.step)
+        noise = torch_generator(*words, "noise", device=self.device.type)
+        loss, terms, cache = self.translator.generator_step(mri, us, self.step / s.steps, noise)
+        self._descend("generators", loss)
+        remembered = torch_generator(*words, "pool")
+        old = dataclasses.replace(
+            cache,
+            fake_us=self.pools["us"](cache.fake_us, remembered),
+            fake_mri=self.pools["mri"](cache.fake_mri, remembered),
+        )
+        loss, others = self.translator.discriminator_step(mri, us, old)
+        self._descend("discriminators", loss)
+        terms |= others
+        if auxiliary := self.translator.auxiliary_step(cache):
+            self._descend("auxiliary", auxiliary[0])
+            terms |= auxiliary[1]
+        values = _floats(terms)
+        self.step += 1
+        if self.step == 1 or self.step % LOG_EVERY == 0:
+            self.losses.append({"step": self.step, **values})
+        return values
+
+    def _descend(self, name: str, loss: torch.Tensor) -> None:
+        self.optimisers[name].zero_grad()
+        loss.backward()
+        self.optimisers[name].step()
+
+    def take_snapshot(self) -> None:
+        """Translate the followed images as they are translated now; their noise is the same every time."""
+        pictures = translate(self.translator, self.images["show"], ("translation", self.seed, "snapshot"))
+        self.snapshots.append(torch.from_numpy(pictures))
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, and the records."""
+        return {
+            "step": self.step,
+            "networks": self.translator.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "pools": {name: list(pool.images) for name, pool in self.pools.items()},
+            "losses": self.losses,
+            "snapshots": self.snapshots,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        self.translator.load_state_dict(state["networks"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        for name, pool in self.pools.items():
+            pool.images = list(state["pools"][name])
+        self.step, self.losses = state["step"], list(state["losses"])
+        self.snapshots = [picture.cpu() for picture in state["snapshots"]]
+
+
+def batch(
+    mri: np.ndarray, us: np.ndarray, settings: Settings, seed: int, step: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The unpaired batch of a step, a pure function of seed and step: two of (batch, 1, S, S) in [-1, 1].
+
+    The larger domain goes by in shuffled order, each image once an epoch; the other is drawn uniformly.
+    """
+    generator = torch_generator("translation", seed, step, "batch")
+    count, larger = settings.batch, max(len(mri), len(us))
+    places = [divmod(item, larger) for item in range(step * count, (step + 1) * count)]
+    in_order = [_order(seed, epoch, larger)[place] for epoch, place in places]
+    drawn = torch.randint(min(len(mri), len(us)), (count,), generator=generator).tolist()
+    chosen = (in_order, drawn) if len(mri) >= len(us) else (drawn, in_order)
+    size = settings.image_size
+    return augment(mri[chosen[0]], size, generator), augment(us[chosen[1]], size, generator)
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> list[int]:
+    return torch.randperm(count, generator=torch_generator("translation", seed, "order", epoch)).tolist()
+
+
+def augment(images: np.ndarray, size: int, generator: torch.Generator) -> torch.Tensor:
+    """Enlarge 1.12-fold (bicubic), crop at random, flip every second image: (N, H, W) uint8 to (N, 1, size, size)."""
+    side = round(ENLARGED * size)
+    large = functional.interpolate(to_tensor(images), (side, side), mode="bicubic", align_corners=False).clamp(-1, 1)
+    draws = torch.randint(side - size + 1, (len(images), 2), generator=generator).tolist()
+    flips = torch.rand(len(images), generator=generator).lt(0.5).tolist()
+    cropped = [image[:, top : top + size, left : left + size] for image, (top, left) in zip(large, draws, strict=True)]
+    return torch.stack([crop.flip(-1) if flip else crop for crop, flip in zip(cropped, flips, strict=True)])
+
+
+def check_images(images: Mapping[str, np.ndarray], settings: Settings) -> None:
+    """UserError where the images are no grey levels of 8 bits, not of the settings' size, or fewer than a batch."""
+    side = settings.image_size
+    for name in ("mri", "us", "show"):
+        if name not in images:
+            raise UserError(f"the deposit has no array {name!r}. Deposit mri, us and show")
+        found = images[name]
+        if found.dtype != np.uint8:
+            raise UserError(f"{name}: pixels are {found.dtype}, not uint8. Convert them to grey levels 0 to 255")
+        if found.shape[1:] != (side, side):
+            raise UserError(
+                f"{name}: images are of shape {found.shape[1:]}, the settings ask for {(side, side)}. "
+                "Load them at that size, or change image_size"
+            )
+        if name != "show" and len(found) < settings.batch:
+            raise UserError(
+                f"{name}: {len(found)} images are fewer than a batch of {settings.batch}. Add images, or lower batch"
+            )
+
+
+def _floats(terms: Terms) -> dict[str, float]:
+    return dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))

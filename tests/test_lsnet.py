@@ -1,0 +1,404 @@
+"""Sparse attention and distillation: the equations against hand-written ones, what guidance and each loss term do."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from ecsupport.core.errors import UserError
+from ecsupport.core.training import torch_generator
+from ecsupport.screening import distillation as module
+from ecsupport.screening.distillation import (
+    Distillation,
+    Signature,
+    Targets,
+    distillation_loss,
+    distillation_weight,
+    joint_step,
+    raw_simulation_loss,
+    score_gradients,
+    simulation_loss,
+    simulation_weight,
+    teacher_share,
+)
+from ecsupport.screening.lsnet import NAMES, build
+from ecsupport.screening.mobilevit import initialise
+from ecsupport.screening.sparse_attention import (
+    Simulator,
+    SparseAttention,
+    importance,
+    number_of_keys,
+    random_map,
+    standardise,
+    top_keys,
+)
+
+BATCH, SIZE = 4, 64
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch_generator("test", seed))
+
+
+def images(seed=0):
+    return noise(BATCH, 1, SIZE, SIZE, seed=seed)
+
+
+def student(seed=0, **options):
+    return build("lsnet", torch_generator("student", seed), stem_stride=1, **{"key_share": 0.1, **options})
+
+
+def teacher(seed=0):
+    return build("teacher", torch_generator("teacher", seed), stem_stride=1, teacher_width=0.1)
+
+
+def maps(seed=0, batch=BATCH):
+    return [noise(batch, 4, 4, n, n, seed=f"{seed} {n}") for n in (64, 16, 4)]
+
+
+def gradients_of(network):
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+# sparse attention
+
+
+def test_all_keys_give_dense_attention():
+    attention = initialise(SparseAttention(16, 16), torch_generator("test"))
+    x = noise(2, 4, 9, 16)
+    keys = top_keys(noise(2, 4, 4, 9, 9, seed=1), 9)
+    torch.testing.assert_close(attention(x, keys), attention(x), rtol=0, atol=1e-6)
+    sparse, dense = student(key_share=1.0).eval(), student(key_share=1.0).eval()
+    assert torch.equal(sparse(images(), maps(), 1.0), dense(images()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), tokens=st.integers(1, 8), data=st.data())
+def test_sparse_attention_is_masked_dense_attention(seed, tokens, data):
+    k = data.draw(st.integers(1, tokens))
+    q, keys_, values = (noise(2, 4, 4, tokens, 3, seed=f"{seed} {part}") for part in "qkv")
+    chosen = top_keys(noise(2, 4, 4, tokens, tokens, seed=seed), k)
+    mask = torch.full((2, 4, 4, tokens, tokens), -torch.inf).scatter(-1, chosen, 0.0)
+    by_hand = (q @ keys_.transpose(-1, -2) / 3**0.5 + mask).softmax(-1) @ values
+    torch.testing.assert_close(SparseAttention.attend_to(q, keys_, values, chosen), by_hand)
+
+
+def test_simulated_gradient_is_the_self_correlation_of_each_head():
+    simulator = initialise(Simulator(8), torch_generator("test")).eval()
+    x = noise(2, 4, 12, 8)  # a grid of 3 rows and 4 columns
+    found = simulator(x, 3)
+    image = x[1, 2].T.reshape(1, 8, 3, 4)  # (N, C) -> (1, C, rows, columns)
+    features = simulator.layers(image)[0].flatten(1).T  # -> (N, C)
+    for head in range(4):
+        f = features[:, 2 * head : 2 * head + 2]
+        torch.testing.assert_close(found[1, 2, head], functional.selu(f @ f.T))
+    torch.testing.assert_close(found, found.transpose(-1, -2))
+
+
+def test_a_changed_token_reaches_its_neighbours_in_the_simulated_gradient_and_no_other():
+    simulator = initialise(Simulator(8), torch_generator("test")).eval()
+    x = noise(1, 4, 36, 8)
+    moved = x.clone()
+    moved[0, 1, 14] += 1  # row 2, column 2 of 6 x 6
+    changed = (simulator(moved, 6) - simulator(x, 6))[0].abs().amax(1) > 1e-6  # over heads: (P, N, N)
+    near = torch.zeros(36, dtype=torch.bool)
+    near[[7, 8, 9, 13, 14, 15, 19, 20, 21]] = True
+    assert changed[1].any()
+    assert not changed[1][~near][:, ~near].any()
+    assert not changed[[0, 2, 3]].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), scale=st.sampled_from([1e-9, 3e-7, 1.0, 1e6]))
+def test_importance_ignores_the_scale_of_a_row(seed, scale):
+    gradients = noise(1, 1, 1, 5, 30, seed=seed)
+    torch.testing.assert_close(importance(gradients * scale), importance(gradients), rtol=1e-4, atol=1e-6)
+    rows = standardise(gradients * scale)
+    torch.testing.assert_close(rows.mean(-1), torch.zeros(1, 1, 1, 5), rtol=0, atol=1e-5)
+    torch.testing.assert_close(rows.std(-1, correction=0), torch.ones(1, 1, 1, 5))
+    assert not standardise(torch.full((2, 3), 1e-7)).any()
+
+
+def test_importance_by_hand():
+    row = torch.tensor([1.0, -1.0, 1.0, -1.0])  # mean 0 and deviation 1 already
+    e, f = torch.e**2, torch.e**-2
+    large, small = e / (2 * e + 2 * f), f / (2 * e + 2 * f)
+    expected = {
+        "abs_mix": [0.7 * large + 0.3 * small, 0.7 * small + 0.3 * large],
+        "code": [0.7 * large + 0.3 * (1 - small), 0.7 * small + 0.3 * (1 - large)],
+    }
+    for fusion, (up, down) in expected.items():
+        torch.testing.assert_close(importance(row, fusion), torch.tensor([up, down, up, down]))
+    with pytest.raises(ValueError, match="fusion 'sum' is unknown"):
+        importance(row, "sum")
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), k=st.integers(1, 20))
+def test_the_released_fusion_chooses_what_the_gradient_alone_would(seed, k):
+    gradients = noise(1, 2, 2, 10, 20, seed=seed)
+    own, fused = (top_keys(x, k).sort(-1).values for x in (gradients, importance(gradients, "code")))
+    assert torch.equal(own, fused)
+
+
+def test_large_gradients_of_either_sign_are_chosen_by_the_default_fusion():
+    row = torch.tensor([0.1, -0.1, 3.0, 0.0, -2.9, 0.05, -0.05, 0.02])
+    assert set(top_keys(importance(row), 2).tolist()) == {2, 4}
+    assert set(top_keys(importance(row, "code"), 2).tolist()) == {0, 2}
+
+
+def test_number_of_keys_is_a_share_and_never_none():
+    assert [number_of_keys(n, 1 / 25) for n in (400, 100, 25)] == [16, 4, 1]
+    assert [number_of_keys(n, 0.1) for n in (64, 16, 4)] == [6, 2, 1]
+    for share in (1.5, 0.0, -1.0):
+        with pytest.raises(UserError, match="of N = 64 keys. Choose a share"):
+            number_of_keys(64, share)
+    with pytest.raises(ValueError, match="k = 5 keys of N = 4 tokens"):
+        top_keys(noise(1, 1, 1, 4, 4), 5)
+
+
+# the student
+
+
+def test_guidance_changes_the_keys_and_the_output():
+    network, x = student().eval(), images()
+    one, other = maps(1), maps(2)
+    assert not torch.allclose(network(x, one, 1.0), network(x, other, 1.0))
+    assert torch.equal(network(x, one, 0.0), network(x))
+    selections = []
+    network(x, one, 1.0, selections)
+    for selection, guidance in zip(selections, one, strict=True):
+        expected = top_keys(importance(guidance), selection.keys.shape[-1])
+        assert torch.equal(selection.keys.sort(-1).values, expected.sort(-1).values)
+
+
+def test_queries_and_keys_learn():
+    network = student()
+    functional.cross_entropy(network(images()), torch.tensor([0, 1, 0, 1])).backward()
+    for block in list(network.blocks)[:2]:  # the third has a single key a query, whose weight is always 1
+        for layer in block.layers:
+            queries, keys, values = layer.attention.queries_keys_values.weight.grad.chunk(3)
+            assert min(part.abs().amax() for part in (queries, keys, values)) > 0
+
+
+def test_a_block_of_one_token_has_nothing_to_choose():
+    network, selections = student(), []
+    x = noise(2, 1, 32, 32)  # 16, 4 and 1 tokens
+    network(x, selections=selections)
+    assert [s is None for s in selections] == [False, False, True]
+    scores = []
+    loss = functional.cross_entropy(teacher()(x, scores), torch.tensor([0, 1]))
+    gradients = score_gradients(loss, scores)
+    assert [g is None for g in gradients] == [False, False, True]
+    result = joint_step(student(), teacher(), distillation(2), x, torch.tensor([0, 1]), torch.tensor([0, 1]), 0.1)
+    assert all(torch.isfinite(term) for term in result.terms.values())
+
+
+def test_random_keys_are_the_same_for_every_image_and_run():
+    selections = []
+    student(keys="random")(images(), selections=selections)
+    for s in selections:
+        assert torch.equal(s.keys[0], s.keys[3])
+    again = []
+    student(seed=9, keys="random")(images(5), selections=again)
+    assert all(torch.equal(a.keys, b.keys) for a, b in zip(selections, again, strict=True))
+    assert not torch.equal(random_map(1, 4, 4, 16, 0), random_map(1, 4, 4, 16, 1))
+
+
+def test_every_network_gives_two_logits_and_unknown_names_are_refused():
+    for name in NAMES:
+        assert build(name, torch_generator("test"), stem_stride=1, teacher_width=0.1)(images()).shape == (BATCH, 2)
+    with pytest.raises(ValueError, match="network 'vgg' is unknown"):
+        build("vgg", torch_generator("test"))
+    with pytest.raises(ValueError, match="keys 'best' is unknown"):
+        build("lsnet", torch_generator("test"), keys="best")
+
+
+# the teacher's gradients
+
+
+def test_score_gradients_are_those_of_a_hand_written_transformer():
+    q, k, v = (noise(2, 4, 4, 5, 3, seed=part).double() for part in "qkv")
+    target = torch.tensor([0, 1])
+
+    def loss_of(scores):
+        pooled = (scores.softmax(-1) @ v).mean(dim=(1, 2, 3))  # (B, 3)
+        return functional.cross_entropy(pooled[:, :2], target, reduction="none")
+
+    scores = (q @ k.transpose(-1, -2)).requires_grad_()
+    found = score_gradients(loss_of(scores * 1.0).mean() * 1.0, [scores])[0]
+    step = 1e-6
+    for place in ((0, 1, 2, 3, 4), (1, 3, 0, 2, 2)):  # by differences, of each image's own loss
+        up, down = (scores.detach().clone() for _ in range(2))
+        up[place] += step
+        down[place] -= step
+        slope = (loss_of(up) - loss_of(down))[place[0]] / (2 * step)
+        assert found[place] == pytest.approx(float(slope), rel=1e-5)
+
+
+def test_teacher_gradients_come_with_the_parameters_own_and_rows_sum_to_zero():
+    network, labels = teacher().eval(), torch.tensor([0, 1, 1, 0])
+    scores = []
+    found = score_gradients(functional.cross_entropy(network(images(), scores), labels), scores)
+    watched = gradients_of(network)
+    network.zero_grad()
+    again = []
+    loss = functional.cross_entropy(network(images(), again), labels)
+    for g, h in zip(found, torch.autograd.grad(loss, again, retain_graph=True), strict=True):
+        torch.testing.assert_close(g, BATCH * h)
+        assert (g.sum(-1).abs() <= 1e-5 * g.abs().sum(-1) + 1e-12).all()
+        assert g.abs().amax() > 0
+        assert not torch.allclose(g, g.transpose(-1, -2), rtol=0.1, atol=0)
+    loss.backward()
+    for name, p in network.named_parameters():
+        torch.testing.assert_close(watched[name], p.grad)
+
+
+# the loss
+
+
+def distillation(count=BATCH, guidance=True, knowledge=True, simulation="features", smoothing=0.7):
+    return Distillation(guidance, knowledge, simulation, Signature(), Targets(count, smoothing))
+
+
+@pytest.mark.parametrize(
+    ("p", "m", "w", "kd"),
+    [(0, 1, 1, 1), (0.3, 1, 1, 0.7), (0.5, 0.5, 1, 0.5), (0.7, 0, 1, 0.3), (0.85, 0, 0.5, 0.15), (1, 0, 0, 0)],
+)
+def test_schedules(p, m, w, kd):
+    assert teacher_share(p) == pytest.approx(m)
+    assert simulation_weight(p) == pytest.approx(w)
+    assert distillation_weight(p) == pytest.approx(kd)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), smoothing=st.floats(0.5, 1.0))
+def test_targets_follow_the_recursion_of_each_image(seed, smoothing):
+    targets, expected, last = Targets(5, smoothing), {}, {}
+    for step in range(6):
+        ids = torch.randperm(5, generator=torch_generator(seed, step))[:2]
+        new = noise(2, 3, 128, seed=f"{seed} {step}")
+        moved = {"raw": [], "smooth": []}
+        for i, value in zip(ids.tolist(), new, strict=True):
+            before = expected.get(i)
+            expected[i] = value if before is None else smoothing * value + (1 - smoothing) * before
+            if before is not None:
+                moved["raw"].append(float((value - last[i]).norm() / value.norm()))
+                moved["smooth"].append(float((expected[i] - before).norm() / expected[i].norm()))
+            last[i] = value
+        found, change = targets.update(ids, new)
+        torch.testing.assert_close(found, torch.stack([expected[i] for i in ids.tolist()]))
+        for name, values in moved.items():
+            mean = sum(values) / len(values) if values else float("nan")
+            assert change[name] == pytest.approx(mean, rel=1e-4, abs=1e-6, nan_ok=True)
+
+
+def test_signatures_ignore_scale_and_see_positions():
+    signature, a = Signature(), noise(2, 4, 4, 16, 16)
+    torch.testing.assert_close(signature(a * 1e-7), signature(a), rtol=0, atol=1e-5)
+    torch.testing.assert_close(signature(a).norm(dim=1), torch.ones(2))
+    order = torch.randperm(16, generator=torch_generator("order"))
+    assert (signature(a[..., order]) - signature(a)).norm(dim=1).min() > 0.1
+    assert torch.equal(Signature().projection, signature.projection)
+    for tokens in (4, 64, 100):
+        assert signature(noise(1, 4, 4, tokens, tokens)).shape == (1, 128)
+
+
+def test_raw_simulation_is_the_mean_square_of_each_block():
+    one, other = maps(1), [*maps(2)[:2], None]
+    expected = sum(float((a - b).square().sum() / a.numel()) for a, b in zip(one[:2], other[:2], strict=True))
+    assert float(raw_simulation_loss(one, other)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_soft_labels_pull_the_student_alone_and_vanish_at_the_teachers_logits():
+    own, theirs = noise(3, 2, seed=1).requires_grad_(), noise(3, 2, seed=2).requires_grad_()
+    loss = distillation_loss(own, theirs)
+    loss.backward()
+    assert theirs.grad is None
+    soft = [(x / 3).softmax(-1) for x in (own, theirs)]
+    torch.testing.assert_close(loss, 9 * (soft[1] * (soft[1] / soft[0]).log()).sum(-1).mean())
+    assert float(distillation_loss(theirs.detach(), theirs)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("simulation", ["features", "raw"])
+@pytest.mark.parametrize("progress", [0.1, 0.8])
+def test_the_joint_step_is_the_gradient_of_the_written_out_sum(simulation, progress):
+    """Fails as soon as a term is left out, has another weight, or reaches the other network."""
+    one, two = student(), teacher()
+    x, labels, ids = images(), torch.tensor([0, 1, 1, 0]), torch.arange(BATCH)
+    rules = distillation(simulation=simulation)
+    rules.targets.update(ids, noise(BATCH, 3, 128, seed="before"))
+    before = rules.targets.state["smooth"].clone()
+    result = joint_step(one, two, rules, x, labels, ids, progress)
+    found, theirs = gradients_of(one), gradients_of(two)
+
+    two.zero_grad()
+    scores = []
+    logits = two(x, scores)
+    expected = torch.autograd.grad(functional.cross_entropy(logits, labels), [*scores, *two.parameters()])
+    for parameter, g in zip(two.named_parameters(), expected[3:], strict=True):
+        torch.testing.assert_close(theirs[parameter[0]], g)
+    guidance = [BATCH * g for g in expected[:3]]
+
+    m, w = {0.1: (1.0, 1.0), 0.8: (0.0, 2 / 3)}[progress]
+    selections = []
+    own = one(x, guidance, m, selections)
+    simulated = [s.simulated for s in selections]
+    sign = Signature()
+    if simulation == "raw":
+        sim = sum((s - g).square().mean() for s, g in zip(simulated, guidance, strict=True))
+    else:
+        smooth = 0.7 * torch.stack([sign(g) for g in guidance], 1) + 0.3 * before
+        sim = sum((sign(s) - smooth[:, n]).square().sum(-1).mean() for n, s in enumerate(simulated))
+    terms = {"student": functional.cross_entropy(own, labels), "simulation": sim}
+    terms["distillation"] = distillation_loss(own, logits)
+    for name, value in terms.items():
+        torch.testing.assert_close(result.terms[name], value.detach(), msg=name)
+    weights = {"student": 1.0, "distillation": 1 - progress, "simulation": w}
+    parameters = [p for _, p in one.named_parameters()]
+    sums = {}
+    for name, value in terms.items():
+        parts = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+        parts = [torch.zeros_like(p) if g is None else g for g, p in zip(parts, parameters, strict=True)]
+        assert max(float(g.abs().amax()) for g in parts) > 1e-4, f"{name} teaches nothing"
+        sums = {i: sums.get(i, 0) + weights[name] * g for i, g in enumerate(parts)}
+    for (name, _), total in zip(one.named_parameters(), sums.values(), strict=True):
+        torch.testing.assert_close(found[name], total, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_ablations_leave_out_their_term_alone():
+    x, labels, ids = images(), torch.tensor([0, 1, 1, 0]), torch.arange(BATCH)
+    expected = {
+        (True, True): {"teacher", "student", "distillation", "simulation"},
+        (True, False): {"teacher", "student", "simulation"},
+        (False, True): {"teacher", "student", "distillation"},
+    }
+    for (guidance, knowledge), terms in expected.items():
+        rules = distillation(guidance=guidance, knowledge=knowledge)
+        one = student()
+        result = joint_step(one, teacher(), rules, x, labels, ids, 0.2)
+        assert set(result.terms) == terms
+        taught = any("simulator" in name for name in gradients_of(one))
+        assert taught == guidance
+    plain = joint_step(student(), None, None, x, labels, ids, 0.2)
+    assert set(plain.terms) == {"student"}
+
+
+def test_the_simulator_learns_what_it_is_shown():
+    network, rules = student(), distillation()
+    network.eval()
+    x, gradients, ids = images(), maps(3), torch.arange(BATCH)
+    optimiser = torch.optim.Adam([p for b in network.blocks for p in b.simulator.parameters()], 1e-2)
+    losses = []
+    for _ in range(8):
+        selections = []
+        network(x, gradients, 1.0, selections)
+        loss, _ = rules.simulate(selections, gradients, ids)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 0.1
+    assert module.SMOOTHING > 0.5
+    assert float(simulation_loss(torch.ones(2, 3, 128), torch.zeros(2, 3, 128))) == 3 * 128

@@ -1,0 +1,345 @@
+"""The trainer: which weights it keeps, what it refuses, and that a killed run ends in the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ecsupport.core import artefacts, profiles
+from ecsupport.core.errors import UserError
+from ecsupport.core.training import TrainingError, torch_generator
+from ecsupport.screening import gradients, lsnet, training
+from ecsupport.screening.inputs import augment, to_input
+from ecsupport.screening.selection import select, validate
+from ecsupport.screening.training import Settings, predict, restore, spec
+
+SIZE = 32
+TINY = Settings(
+    network="lsnet",
+    stem_stride=1,
+    teacher_width=0.1,
+    batch=4,
+    mixed_steps=4,
+    real_steps=4,
+    validate_every=2,
+    guidance="teacher",
+    knowledge=True,
+    key_share=0.25,
+)
+
+
+def pictures(count, seed=0, easy=False):
+    """Noise, with a bright disc in the positive half if easy; half positive, a third synthetic."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(count) % 2
+    image = rng.integers(0, 160, (count, SIZE, SIZE)).astype(np.uint8)
+    if easy:
+        image[label == 1, 8:24, 8:24] += 80
+    return image, label.astype(np.int64), np.arange(count) % 3 > 0
+
+
+def deposit(count=18, easy=False, **changes):
+    image, label, real = pictures(count, 0, easy)
+    seen, truth, _ = pictures(12, 1, easy)
+    arrays = {"image": image, "label": label, "real": real, "validation_image": seen, "validation_label": truth}
+    return artefacts.deposit(**{**arrays, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return artefacts.ensure(spec(TINY, deposit(), 42))
+
+
+# which weights are kept
+
+
+def history(*rows):
+    return pd.DataFrame(rows, columns=["step", "sensitivity", "specificity", "auc"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        ([(1, 0.80, 0.9, 0.9), (2, 0.90, 0.5, 0.8), (3, 0.85, 0.9, 0.9)], 2),  # below .95: sensitivity alone counts
+        ([(1, 0.96, 0.6, 0.9), (2, 0.97, 0.7, 0.9), (3, 0.99, 0.5, 0.9)], 2),  # from .95 on: specificity alone
+        ([(1, 0.96, 0.2, 0.9), (2, 0.94, 0.9, 0.9)], 1),  # a later .94 never takes the place of .96
+        ([(1, 0.94, 0.9, 0.9), (2, 0.95, 0.2, 0.9)], 2),  # .95 itself is enough
+        ([(1, 0.90, 0.5, 0.9), (2, 0.90, 0.6, 0.8)], 2),  # ties: the other rate,
+        ([(1, 0.90, 0.5, 0.8), (2, 0.90, 0.5, 0.9)], 2),  # the area,
+        ([(1, 0.90, 0.5, 0.8), (2, 0.90, 0.5, 0.8)], 1),  # the earlier step
+        ([(1, np.nan, np.nan, np.nan), (2, 0.1, 0.5, 0.5)], 2),
+    ],
+)
+def test_the_rule_of_two_thresholds(rows, kept):
+    assert select(history(*rows)) == kept
+    assert select(history(*rows[::-1])) == kept
+
+
+def test_a_history_without_validation_selects_nothing():
+    with pytest.raises(ValueError, match="no validation"):
+        select(history((1, np.nan, np.nan, np.nan)))
+
+
+def test_validation_by_hand():
+    found = validate(np.array([1, 1, 1, 0, 0]), np.array([0.9, 0.5, 0.2, 0.4, 0.6]))
+    assert found == pytest.approx({"sensitivity": 2 / 3, "specificity": 1 / 2, "auc": 3 / 6})
+
+
+# what a run leaves
+
+
+def test_a_run_leaves_the_chosen_weights_and_its_history(trained):
+    names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
+    assert names == {"weights.pt", "teacher.pt", "history.csv"}
+    table = pd.read_csv(trained / "history.csv")
+    assert table["step"].tolist() == list(range(1, 9))
+    assert table["phase"].tolist() == [1] * 4 + [2] * 4
+    assert table["auc"].notna().tolist() == [False, True] * 4
+    assert table[["teacher", "student", "distillation", "simulation"]].notna().all(axis=None)
+    chosen = table.loc[table["chosen"], "step"].tolist()
+    assert chosen == [select(table[table["phase"] == 2])]
+    row = table[table["chosen"]].iloc[0]
+    image, label, _ = pictures(12, 1)
+    again = validate(label, predict(restore(trained), image))
+    assert again == pytest.approx(row[list(again)].to_dict(), abs=1e-5)
+
+
+def test_shares_of_the_teacher_follow_the_progress(trained):
+    table = pd.read_csv(trained / "history.csv")
+    assert table["teacher_share"].iloc[0] == table["simulation_weight"].iloc[0] == 1
+    assert table["teacher_share"].iloc[-1] == table["simulation_weight"].iloc[-1] == 0
+    assert table["teacher_share"].is_monotonic_decreasing
+
+
+def test_the_student_alone_predicts_what_it_did_with_its_teacher(trained):
+    image, _, _ = pictures(12, 1)
+    student, teacher = restore(trained), restore(trained, "teacher")
+    gradients.teacher_maps(teacher, image)
+    beside = predict(student, image)
+    (trained / "teacher.pt").rename(trained / "away.pt")
+    try:
+        assert np.array_equal(predict(restore(trained), image), beside)
+    finally:
+        (trained / "away.pt").rename(trained / "teacher.pt")
+    assert beside.shape == (12,)
+    assert ((beside > 0) & (beside < 1)).all()
+    assert np.allclose(predict(student, image, batch=5), beside, atol=1e-6)
+
+
+def test_maps_for_a_test_image_are_those_of_the_predicted_class(trained):
+    image, _, _ = pictures(6, 1)
+    student, teacher = restore(trained), restore(trained, "teacher")
+    maps = gradients.teacher_maps(teacher, image)
+    called = predict(teacher, image) > 0.5
+    for target in (0, 1):
+        of = gradients.teacher_maps(teacher, image, target)
+        for shown, own in zip(maps, of, strict=True):
+            if shown is not None:
+                same = [torch.equal(a, b) for a, b in zip(shown, own, strict=True)]
+                assert same == (called == target).tolist()
+    assert all(p.grad is None for p in teacher.parameters())
+    selections = gradients.student_maps(student, image)
+    assert [None if s is None else s.keys.shape[-1] for s in selections] == [4, 1, None]
+    assert -1 <= gradients.agreement(selections, maps) <= 1
+
+
+def test_rank_correlation_knows_order_alone():
+    a = torch.randn(3, 9, generator=torch_generator("ranks"))
+    assert gradients.rank_correlation(a, a.exp()).tolist() == pytest.approx([1, 1, 1])
+    assert gradients.rank_correlation(a, -a).tolist() == pytest.approx([-1, -1, -1])
+
+
+# the run
+
+
+def test_seeds_differ_in_weights_images_and_crops():
+    arrays = artefacts.withdraw(deposit())
+    one, two = (training.Run(None, TINY, arrays, "", seed, "cpu") for seed in (1, 2))
+    pairs = zip(one.networks.parameters(), two.networks.parameters(), strict=True)
+    assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)
+    assert one.draw(0).tolist() != two.draw(0).tolist()
+    again = training.Run(None, TINY, arrays, "", 1, "cpu")
+    assert one.draw(5).tolist() == again.draw(5).tolist()
+
+
+def test_phase_two_sees_real_images_alone_and_batches_are_balanced():
+    arrays = artefacts.withdraw(deposit(60))
+    run = training.Run(None, replace(TINY, mixed_steps=50, real_steps=50, batch=6), arrays, "", 1, "cpu")
+    drawn = {phase: np.concatenate([run.draw(s) for s in range(a, a + 50)]) for phase, a in ((1, 0), (2, 50))}
+    assert arrays["real"][drawn[2]].all()
+    assert not arrays["real"][drawn[1]].all()
+    for ids in drawn.values():
+        assert arrays["label"][ids].mean() == 0.5
+    assert len(np.unique(drawn[1])) == 60
+
+
+def test_learning_rate_rises_and_falls_in_each_phase():
+    settings = replace(TINY, mixed_steps=100, real_steps=50, rate_mixed=1.0, rate_real=0.1)
+    rates = [settings.rate(step) for step in range(150)]
+    assert max(rates[:100]) == 1.0
+    assert max(rates[100:]) == pytest.approx(0.1)
+    assert np.argmax(rates[:100]) == 9
+    assert rates[99] < 0.01
+    assert min(rates) > 0
+
+
+def test_augmentation_keeps_size_and_range_and_comes_from_its_generator():
+    x = to_input(pictures(8)[0])
+    assert x.min() == -1
+    assert x.max() == pytest.approx(159 / 127.5 - 1)
+    one, same, other = (augment(x, torch_generator("crop", s)) for s in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert one.shape == x.shape
+    assert one.abs().max() <= 1
+    ramp = torch.linspace(-0.7, 0.7, SIZE).expand(200, 1, SIZE, SIZE)
+    steps = augment(ramp, torch_generator("ramp"))[:, 0, 16].diff(dim=1)[:, 14:18].mean(1) / (1.4 / (SIZE - 1))
+    assert 0.3 < (steps < 0).float().mean() < 0.7  # left to right or not
+    assert steps.abs().min() >= 0.8 * 0.8 - 0.01
+    assert steps.abs().max() <= 1.2 + 0.01
+
+
+def test_a_learnable_task_is_learnt_and_shuffled_labels_are_not():
+    settings = Settings.of(profiles.load("smoke"), "lsnet_dense", batch=8, mixed_steps=40, real_steps=20)
+    shuffled = np.random.default_rng(0).permutation(pictures(40)[1])
+    # 40 + 40 images: by chance the area lies within three standard errors of one half, .3 to .7
+    for easy, changes, low, high in ((True, {}, 0.9, 1.0), (False, {"label": shuffled}, 0.3, 0.7)):
+        network = restore(artefacts.ensure(spec(settings, deposit(40, easy=easy, **changes), 1)))
+        image, label, _ = pictures(80, 7, easy)
+        assert low <= validate(label, predict(network, image))["auc"] <= high
+
+
+# ablations and comparators
+
+
+def test_profiles_give_settings_for_every_network():
+    for name in profiles.names():
+        profile = profiles.load(name)
+        for network in lsnet.NAMES:
+            settings = Settings.of(profile, network)
+            assert settings.taught == (network == "lsnet")
+            assert settings.steps == profile.screening.mixed_steps + profile.screening.real_steps
+    assert Settings.of(profiles.load("paper")).key_share == 1 / 25
+    assert Settings.of(profiles.load("smoke")).key_share == 1 / 10
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guidance": "simulator", "knowledge": False},
+        {"guidance": "random", "knowledge": True},
+        {"network": "lsnet_dense", "guidance": "none", "knowledge": True},
+        {"network": "mobilenet_v2", "guidance": "none", "knowledge": False},
+        {"key_share": 1.0, "fusion": "code", "simulation": "raw", "smoothing": 1.0},
+    ],
+)
+def test_every_ablation_trains(changes):
+    settings = replace(TINY, mixed_steps=1, real_steps=1, **changes)
+    folder = artefacts.ensure(spec(settings, deposit(), 1))
+    assert (folder / "teacher.pt").is_file() == settings.taught
+    terms = pd.read_csv(folder / "history.csv").dropna(axis=1, how="all").columns
+    assert ("distillation" in terms) == settings.knowledge
+    assert ("simulation" in terms) == (settings.guidance == "teacher")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "vgg"}, "network 'vgg' is unknown"),
+        ({"guidance": "best"}, "guidance 'best' is unknown"),
+        ({"guidance": "none"}, "guidance 'none' does not go with the network 'lsnet'"),
+        ({"network": "lsnet_dense"}, "guidance 'teacher' does not go with the network 'lsnet_dense'"),
+        ({"fusion": "sum"}, "fusion 'sum' is unknown"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **changes)
+
+
+# faults
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": np.arange(18) % 3}, "a training image has the label 2"),
+        ({"validation_label": np.arange(12) - 1}, "a validation image has the label -1"),
+        ({"label": np.zeros(18, int)}, "no positive training image"),
+        ({"real": np.arange(18) % 2 == 0}, "no positive real training image"),
+        ({"validation_label": np.ones(12, int)}, "no negative validation image"),
+        ({"image": np.zeros((18, 40, 40), np.uint8)}, "40 x 40 pixels .* Resize them to 32 or 64"),
+    ],
+)
+def test_unusable_images_are_refused_with_one_message(changes, message):
+    with pytest.raises(UserError, match=message):
+        artefacts.ensure(spec(TINY, deposit(**changes), 1))
+
+
+def test_more_keys_than_tokens_are_refused():
+    with pytest.raises(UserError, match="key_share = 2.0 asks for 32 of N = 16 keys"):
+        artefacts.ensure(spec(replace(TINY, key_share=2.0), deposit(), 1))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_checkpoint(tmp_path, monkeypatch):
+    joint_step = training.distillation.joint_step
+    calls = []
+
+    def faulty(*arguments):
+        calls.append(1)
+        result = joint_step(*arguments)
+        if len(calls) == 4:
+            result.terms["simulation"].fill_(torch.nan)
+        return result
+
+    monkeypatch.setattr(training.distillation, "joint_step", faulty)
+    one = spec(TINY, deposit(), 3)
+    with pytest.raises(TrainingError, match=r"'simulation' is nan at step 4. The last good checkpoint is .*last.pt"):
+        one.make(tmp_path, **one.arguments)
+    assert torch.load(tmp_path / "last.pt")["state"]["done"] == 2
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from ecsupport.core import artefacts
+from ecsupport.screening import training
+step = training.Run.step
+def dying(self, number):
+    if number == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(self, number)
+training.Run.step = dying
+artefacts.ensure(training.spec(training.Settings(**{settings}), {data!r}, 42))
+"""
+
+
+def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
+    arrays = {name: np.array(a) for name, a in artefacts.withdraw(deposit()).items()}
+    workspace = {"ECSUPPORT_WORKSPACE": str(tmp_path), "ECSUPPORT_HEADLESS": "1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in workspace.items():
+            patch.setenv(name, value)
+        data = artefacts.deposit(**arrays)
+        script = KILLED.format(at=5, settings=training.asdict(TINY), data=data)
+        killed = subprocess.run([sys.executable, "-c", script], env=os.environ | workspace, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(list((tmp_path).rglob("last.pt"))) == 1
+        resumed = artefacts.ensure(spec(TINY, data, 42))
+    for name in ("weights.pt", "teacher.pt", "history.csv"):
+        assert (resumed / name).read_bytes() == (trained / name).read_bytes()
+    assert not list(tmp_path.rglob("last.pt"))
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
+    one = spec(TINY, deposit(), 42)
+    run = training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), deposit(), 42, "cpu")
+    run.keep()
+    with pytest.raises(UserError, match="checkpoint of another configuration: seed was 42 and is now 43"):
+        one.make(tmp_path, **{**one.arguments, "seed": 43})

@@ -1,0 +1,357 @@
+"""The trainer: it learns, it goes on where it was killed to the same bits, it stops at the first NaN."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ecsupport.cohort import images as cohort_images
+from ecsupport.cohort.manifest import COLUMNS
+from ecsupport.core import artefacts, profiles
+from ecsupport.core import training as core_training
+from ecsupport.core.errors import UserError
+from ecsupport.core.training import TrainingError, torch_generator
+from ecsupport.translation import synthesis, training
+from ecsupport.translation.inference import to_tensor, translate
+from ecsupport.translation.models import MODELS
+from ecsupport.translation.settings import Settings
+
+SIZE = 16
+
+
+def small(**others):
+    sizes = {"image_size": SIZE, "width": 4, "downsamplings": 1, "residual_blocks": 1, "batch": 2, "steps": 20}
+    return Settings(**(sizes | others))
+
+
+def pictures(seed, count, size=SIZE):
+    """Smooth blobs, brighter or darker than what is around them."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    centre, sign = rng.uniform(0.3, 0.7, (count, 2, 1, 1)), rng.choice([-90, 90], (count, 1, 1))
+    blobs = np.exp(-((x - centre[:, 0]) ** 2 + (y - centre[:, 1]) ** 2) / 0.05)
+    return (128 + sign * blobs + rng.normal(0, 5, (count, size, size))).clip(0, 255).astype(np.uint8)
+
+
+def deposit(mri=7, us=5):
+    return artefacts.deposit(mri=pictures(1, mri), us=pictures(2, us), show=pictures(3, 3))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A workspace of its own."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short run of each model: its spec and its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path_factory.mktemp("trained")))
+        specs = {model: training.spec(model, deposit(), small(), 3) for model in MODELS}
+        yield {model: (spec, artefacts.ensure(spec)) for model, spec in specs.items()}
+
+
+# What a training leaves
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_training_leaves_weights_losses_and_snapshots(trained, model):
+    _, folder = trained[model]
+    assert {f.name for f in folder.iterdir()} == {"weights.pt", "losses.csv", "snapshots.npy", artefacts.PROVENANCE}
+    losses = pd.read_csv(folder / "losses.csv")
+    assert losses["step"].tolist() == [1, 10, 20]
+    shared = {"step", "gan", "cycle", "identity", "discriminator_mri", "discriminator_us"}
+    assert set(losses) == shared | ({"feature", "domain", "classifier"} if model == "sg_cyclegan" else set())
+    assert np.isfinite(losses).all(axis=None)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_snapshots_run_from_the_untrained_network_to_the_restored_one(trained, model):
+    _, folder = trained[model]
+    snapshots, show = np.load(folder / "snapshots.npy"), pictures(3, 3)
+    assert snapshots.shape == (len(small().snapshot_steps()), 3, SIZE, SIZE)
+    assert snapshots.dtype == np.uint8
+    words = ("translation", 3, "snapshot")
+    start, end = training.restore(folder, untrained=True), training.restore(folder)
+    assert np.array_equal(snapshots[0], translate(start, show, words))
+    assert np.array_equal(snapshots[-1], translate(end, show, words))
+    assert not np.array_equal(snapshots[0], snapshots[-1])
+    assert not end.training
+
+
+def test_the_same_run_twice_is_the_same_bytes_and_another_seed_is_not(trained, store):
+    spec, folder = trained["cyclegan"]
+    deposit()
+    again = artefacts.ensure(spec)
+    other = artefacts.ensure(training.spec("cyclegan", deposit(), small(), 4))
+    for name in ("weights.pt", "losses.csv", "snapshots.npy"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+        assert (other / name).read_bytes() != (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_losses_fall_on_two_images(model):
+    settings = small(width=8, steps=80, learning_rate=2e-3)
+    two = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
+    with core_training.reproducible():
+        run = training.Run(training.start(model, settings, 1), two, 1)
+        values = pd.DataFrame([run.take_step() for _ in range(settings.steps)])
+    for term in ("cycle", "identity", "discriminator_mri", "discriminator_us"):
+        assert values[term].tail(10).mean() < 0.7 * values[term].head(5).mean()
+
+
+@pytest.mark.parametrize("part", ["generators", "discriminators", "auxiliary"])
+def test_every_optimiser_moves_its_own_networks(part):
+    images = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
+    run = training.Run(training.start("sg_cyclegan", small(), 1), images, 1)
+    before = [p.detach().clone() for group in run.optimisers[part].param_groups for p in group["params"]]
+    run.take_step()
+    run.take_step()  # in the first, the domain term weighs nothing
+    after = [p for group in run.optimisers[part].param_groups for p in group["params"]]
+    assert all(not torch.equal(p, q) for p, q in zip(before, after, strict=True))
+
+
+def test_discriminators_see_fakes_of_the_pool(monkeypatch):
+    images = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
+    run = training.Run(training.start("cyclegan", small(pool=2), 1), images, 1)
+    for pool in run.pools.values():
+        pool.images = [torch.full((1, SIZE, SIZE), 0.25)] * 2
+    seen = []
+    step = run.translator.discriminator_step
+
+    def watched(mri, us, cache):
+        seen.append(cache)
+        return step(mri, us, cache)
+
+    monkeypatch.setattr(run.translator, "discriminator_step", watched)
+    for _ in range(4):
+        run.take_step()
+    fakes = torch.cat([image for cache in seen for image in (cache.fake_us, cache.fake_mri)])
+    old = (fakes == 0.25).all(dim=(1, 2, 3)).sum()
+    assert 1 <= old <= 4
+
+
+# Data order, augmentation, learning rate
+
+
+def test_each_image_of_the_larger_domain_goes_by_once_an_epoch():
+    mri = np.arange(6, dtype=np.uint8)[:, None, None] + np.zeros((1, SIZE, SIZE), np.uint8)
+    us = np.arange(100, 104, dtype=np.uint8)[:, None, None] + np.zeros((1, SIZE, SIZE), np.uint8)
+    for first, second, larger in ((mri, us, 0), (us, mri, 1)):
+        epochs = []
+        for epoch in range(8):
+            steps = [training.batch(first, second, small(), 9, 3 * epoch + step)[larger] for step in range(3)]
+            epochs.append(((torch.cat(steps)[:, 0, 0, 0] + 1) * 127.5).round().int().tolist())
+        assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
+        assert len({tuple(epoch) for epoch in epochs}) > 1  # in a new order
+    smaller = [training.batch(mri, us, small(), 9, step)[1] for step in range(100)]
+    drawn = ((torch.cat(smaller)[:, 0, 0, 0] + 1) * 127.5).round().int() - 100
+    assert (np.bincount(drawn.numpy(), minlength=4) > 25).all()  # 50 expected, standard deviation 6
+
+
+def test_augmentation_crops_an_enlarged_image_and_flips_half():
+    ramp = np.tile(np.linspace(0, 255, 50).astype(np.uint8), (400, 50, 1))
+    shown = training.augment(ramp, 50, torch_generator("test"))
+    assert shown.shape == (400, 1, 50, 50)
+    assert shown.abs().max() <= 1
+    rising = (shown[:, 0, :, -1] > shown[:, 0, :, 0]).all(dim=1)
+    assert abs(rising.float().mean().item() - 0.5) < 4.5 * np.sqrt(0.25 / 400)
+    width = (shown[rising][:, 0, 0, -1] - shown[rising][:, 0, 0, 0]).mean().item()
+    assert width == pytest.approx(2 / 1.12, rel=0.03)  # of the whole ramp, 50 / 56 is in sight
+    assert len((shown[rising][:, 0, 0, 0] * 1e4).round().unique()) == 7  # places for a crop of 50 in 56
+
+
+def test_the_learning_rate_is_constant_and_then_falls_to_nothing():
+    settings = small(steps=300)
+    assert settings.rate(0) == settings.rate(50) == 2e-4
+    assert settings.rate(175) == pytest.approx(1e-4)
+    assert settings.rate(299) == pytest.approx(2e-4 / 250)
+    images = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
+    run = training.Run(training.start("cyclegan", small(), 1), images, 1)
+    run.step = 12
+    run.take_step()
+    used = {group["lr"] for optimiser in run.optimisers.values() for group in optimiser.param_groups}
+    assert used == {small().rate(12)}
+
+
+@pytest.mark.parametrize("profile", profiles.names())
+def test_settings_come_from_the_profile_and_survive_json(profile):
+    size = profiles.load(profile).translation
+    settings = Settings.of(size)
+    for name in ("image_size", "width", "downsamplings", "residual_blocks", "batch", "steps"):
+        assert getattr(settings, name) == getattr(size, name)
+    assert settings.learning_rate == pytest.approx(2e-4 * 64 / size.width)
+    assert Settings.of(size, learning_rate=1e-3).learning_rate == 1e-3
+    assert Settings.from_json(settings.to_json()) == settings
+    steps = settings.snapshot_steps()
+    assert (len(steps), steps[0], steps[-1]) == (6, 0, size.steps)
+
+
+# Faults
+
+KILLED = """
+from ecsupport.core import artefacts
+from tests.test_translation_training import deposit, small
+from ecsupport.translation import training
+if __name__ == "__main__":
+    artefacts.ensure(training.spec("sg_cyclegan", deposit(), small(steps=40), 3))
+"""
+
+
+def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "whole"))
+    spec = training.spec("sg_cyclegan", deposit(), small(steps=40), 3)
+    whole = artefacts.ensure(spec)
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "killed"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 120
+    while not (standing := list(tmp_path.glob("killed/store/translator/*.resumable/checkpoint.pt"))):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    state = torch.load(standing[0], weights_only=True)["state"]
+    assert 0 < state["step"] < 40
+    (standing[0].parent / ".checkpoint-torn.pt").write_bytes(b"half")  # as if it had been writing the next
+    taken = []
+    step = training.Run.take_step
+    monkeypatch.setattr(training.Run, "take_step", lambda run: taken.append(run.step) or step(run))
+    resumed = artefacts.ensure(spec)
+    assert taken[0] == state["step"]
+    assert {f.name for f in resumed.iterdir()} == {f.name for f in whole.iterdir()}
+    for name in ("weights.pt", "losses.csv", "snapshots.npy"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def poison_weights(monkeypatch, step):
+    original = training.Run.take_step
+
+    def poisoned(run):
+        if run.step == step:
+            with torch.no_grad():
+                run.translator.generator_parameters()[0].fill_(float("nan"))
+        return original(run)
+
+    monkeypatch.setattr(training.Run, "take_step", poisoned)
+
+
+def poison_images(monkeypatch, step):
+    original = training.batch
+
+    def poisoned(mri, us, settings, seed, now):
+        x, y = original(mri, us, settings, seed, now)
+        return (x * float("nan") if now == step else x), y
+
+    monkeypatch.setattr(training, "batch", poisoned)
+
+
+@pytest.mark.parametrize("poison", [poison_weights, poison_images])
+def test_a_nan_stops_the_training_and_the_last_good_checkpoint_stands(store, monkeypatch, poison):
+    spec = training.spec("sg_cyclegan", deposit(), small(), 3)
+    with monkeypatch.context() as patch:
+        poison(patch, 11)
+        with pytest.raises(TrainingError, match=r"loss term 'gan' is nan at step 12.*checkpoint is .*checkpoint.pt"):
+            artefacts.ensure(spec)
+    (standing,) = store.glob("store/translator/*.resumable/checkpoint.pt")
+    state = torch.load(standing, weights_only=True)["state"]
+    assert state["step"] == 11
+    assert all(p.isfinite().all() for p in state["networks"].values())
+    assert (artefacts.ensure(spec) / "weights.pt").is_file()  # without the poison it goes on
+
+
+def test_weights_that_became_nan_after_the_last_loss_are_not_saved(store, monkeypatch):
+    original = training.Run.take_step
+
+    def poisoned(run):
+        values = original(run)
+        if run.step == 20:
+            with torch.no_grad():
+                run.translator.generator_parameters()[0].fill_(float("nan"))
+        return values
+
+    monkeypatch.setattr(training.Run, "take_step", poisoned)
+    with pytest.raises(TrainingError, match=r"'weights' is nan at step 20"):
+        artefacts.ensure(training.spec("cyclegan", deposit(), small(), 3))
+
+
+def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path, store):
+    name = deposit()
+    settings = small()
+    training_state = training.Run(training.start("cyclegan", settings, 3), artefacts.withdraw(name), 3).state()
+    configuration = {"model": "cyclegan", "data": name, "settings": settings.to_json(), "seed": 4}
+    core_training.save(tmp_path / "checkpoint.pt", configuration, training_state)
+    with pytest.raises(UserError, match=r"checkpoint of another configuration: seed was 4 and is now 3. Remove it"):
+        training.train(tmp_path, "cyclegan", name, settings.to_json(), 3, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"mri": pictures(1, 4).astype(float)}, r"mri: pixels are float64, not uint8"),
+        ({"us": pictures(1, 1)}, r"us: 1 images are fewer than a batch of 2"),
+        ({"us": pictures(1, 4, size=20)}, r"us: images are of shape \(20, 20\), the settings ask for \(16, 16\)"),
+        ({"show": pictures(1, 4)[:, :8]}, r"show: images are of shape \(8, 16\)"),
+        ({"show": None}, r"no array 'show'"),
+    ],
+)
+def test_unsuitable_images_are_one_message(store, wrong, message):
+    arrays = {"mri": pictures(1, 4), "us": pictures(2, 4), "show": pictures(3, 1)} | wrong
+    name = artefacts.deposit(**{key: array for key, array in arrays.items() if array is not None})
+    with pytest.raises(UserError, match=message):
+        artefacts.ensure(training.spec("cyclegan", name, small(), 1))
+
+
+def test_a_snapshot_does_not_change_what_is_learnt(store):
+    often = dataclasses.replace(small(), snapshots=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0))
+    found = [artefacts.ensure(training.spec("cyclegan", deposit(), s, 3)) for s in (small(), often)]
+    one, other = (training.restore(folder).state_dict() for folder in found)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+# Synthetic images
+
+
+def test_synthetic_images_are_files_in_a_manifest_that_the_cohort_loads(trained, monkeypatch):
+    spec, folder = trained["sg_cyclegan"]
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(folder.parents[2]))
+    mri = pictures(6, 4)
+    rows = pd.DataFrame([
+        {
+            "image": f"v/M{i}/mri/0", "patient_id": f"M{i}", "centre": "centre_1", "modality": "mri",
+            "sequence": "t2", "diagnosis": "carcinoma", "invasion_depth": 0.25 * i, "visible": i > 1,
+            "label": i % 2, "split": "test", "source": "phantom", "hash": "0",
+        }
+        for i in range(4)
+    ])  # fmt: skip
+    made = artefacts.ensure(synthesis.spec(spec, rows, mri))
+    listed = pd.read_csv(made / "manifest.csv")
+    assert tuple(listed) == COLUMNS
+    kept = ["patient_id", "centre", "sequence", "diagnosis", "invasion_depth", "visible", "label"]
+    pd.testing.assert_frame_equal(listed[kept], rows[kept])
+    assert set(listed["modality"]) == {"us"}
+    assert set(listed["source"]) == {"synthetic"}
+    assert set(listed["split"]) == {"train"}
+    assert listed["hash"].tolist() == [artefacts.sha256(made / name) for name in listed["image"]]
+    loaded = cohort_images.load(listed, SIZE, manifest=made / "manifest.csv")
+    assert np.array_equal(loaded, translate(training.restore(folder), mri, ("synthetic", 3)))
+    assert to_tensor(loaded).std() > 0
+    with pytest.raises(ValueError, match=r"4 rows and 3 images"):
+        synthesis.spec(spec, rows, mri[:3])
+    with pytest.raises(ValueError, match=r"all of them MRI"):
+        synthesis.spec(spec, rows.assign(modality="us"), mri)
