@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ecsupport.core import progress
+
 settings.register_profile("ci", derandomize=True)  # a reader's machine looks for new examples, CI repeats the known
 if os.environ.get("CI"):
     settings.load_profile("ci")
@@ -30,6 +32,7 @@ def workspace(tmp_path_factory):
         patch.setenv("ECSUPPORT_WORKSPACE", str(folder))
         patch.delenv("ECSUPPORT_NOTEBOOKS", raising=False)
         patch.setenv("MPLBACKEND", "agg")
+        patch.setenv(progress.HEADLESS, "1")
         yield folder
 
 

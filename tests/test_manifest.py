@@ -169,5 +169,5 @@ def test_covariates_come_one_row_a_patient():
     frame = manifest.phantoms(profiles.load("smoke").cohort)
     people = manifest.patients(frame)
     assert people["patient_id"].is_unique and len(people) == frame["patient_id"].nunique()
-    who = phantom.patient("phantom-v1-easy", "EC00001")
+    who = phantom.patient("phantom-v2-easy", "EC00001")
     assert people.set_index("patient_id").loc["EC00001", "age"] == who.age

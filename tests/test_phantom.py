@@ -199,4 +199,4 @@ def test_unknown_version_and_dial_are_named(tmp_path, monkeypatch):
 
 
 def test_recipe_hash_knows_the_dials():
-    assert phantom.recipe_hash(V1, "EC00001", 0, "us") != phantom.recipe_hash("phantom-v1-easy", "EC00001", 0, "us")
+    assert phantom.recipe_hash(V1, "EC00001", 0, "us") != phantom.recipe_hash("phantom-v2-easy", "EC00001", 0, "us")

@@ -84,7 +84,7 @@ def test_results_list_every_file_with_its_hash_and_repeat_to_the_byte(run):
     assert first == {file.name: file.read_bytes() for file in run.figures.iterdir()}
     record = json.loads(first["01_first.json"])
     assert record["profile"] == "smoke"
-    assert record["cohort"] == "phantom-v1-easy"
+    assert record["cohort"] == "phantom-v2-easy"
     assert set(record["code"]) >= {"ecsupport.reporting.results"}
     assert set(record["files"]) == {f"figures/smoke/{name}" for name in first if name != "01_first.json"}
     assert first["table_1.csv"] == b"metric,published,computed\nSensitivity,0.995,0.333333\na < b,,2e-09\n"
@@ -111,7 +111,7 @@ def test_a_figure_carries_its_provenance_below_the_drawing(run):
     axis.set_xlabel("False positive rate")
     Results(run, "01_first").figure(figure, "curve", FRAME)
     footer = figure.texts[-1]
-    assert footer.get_text() == "phantom-v1-easy · smoke · 01_first · phantom images, not patients"
+    assert footer.get_text() == "phantom-v2-easy · smoke · 01_first · phantom images, not patients"
     renderer = figure.canvas.get_renderer()
     assert not footer.get_window_extent(renderer).overlaps(axis.get_tightbbox(renderer))
 

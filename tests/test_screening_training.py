@@ -103,7 +103,8 @@ def test_a_run_leaves_the_chosen_weights_and_its_history(trained):
     assert table["auc"].notna().tolist() == [False, True] * 4
     assert table[["teacher", "student", "distillation", "simulation"]].notna().all(axis=None)
     chosen = table.loc[table["chosen"], "step"].tolist()
-    assert chosen == [select(table[table["phase"] == 2])]
+    assert chosen == [select(table[table["step"] > TINY.selectable_after])]
+    assert TINY.selectable_after == 6
     row = table[table["chosen"]].iloc[0]
     image, label, _ = pictures(12, 1)
     again = validate(label, predict(restore(trained), image))
@@ -179,6 +180,13 @@ def test_phase_two_sees_real_images_alone_and_batches_are_balanced():
     assert len(np.unique(drawn[1])) == 60
 
 
+def test_without_a_second_phase_the_weights_of_the_first_are_kept():
+    one_phase = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False, real_steps=0)
+    table = pd.read_csv(artefacts.ensure(spec(one_phase, deposit(), 42)) / "history.csv")
+    assert set(table["phase"]) == {1}
+    assert table.loc[table["chosen"], "step"].tolist() == [select(table[table["step"] > one_phase.mixed_steps / 2])]
+
+
 def test_learning_rate_rises_and_falls_in_each_phase():
     settings = replace(TINY, mixed_steps=100, real_steps=50, rate_mixed=1.0, rate_real=0.1)
     rates = [settings.rate(step) for step in range(150)]
@@ -206,7 +214,7 @@ def test_augmentation_keeps_size_and_range_and_comes_from_its_generator():
 
 
 def test_a_learnable_task_is_learnt_and_shuffled_labels_are_not():
-    settings = Settings.of(profiles.load("smoke"), "lsnet_dense", batch=8, mixed_steps=40, real_steps=20)
+    settings = Settings.of(profiles.load("smoke"), "lsnet_dense", stem_stride=1, batch=8, mixed_steps=40, real_steps=20)
     shuffled = np.random.default_rng(0).permutation(pictures(40)[1])
     # 40 + 40 images: by chance the area lies within three standard errors of one half, .3 to .7
     for easy, changes, low, high in ((True, {}, 0.9, 1.0), (False, {"label": shuffled}, 0.3, 0.7)):

@@ -346,7 +346,7 @@ def test_synthetic_images_are_files_in_a_manifest_that_the_cohort_loads(trained,
     pd.testing.assert_frame_equal(listed[kept], rows[kept])
     assert set(listed["modality"]) == {"us"}
     assert set(listed["source"]) == {"synthetic"}
-    assert set(listed["split"]) == {"train"}
+    assert set(listed["split"]) == {"test"}  # where the patient of the MRI stands
     assert listed["hash"].tolist() == [artefacts.sha256(made / name) for name in listed["image"]]
     loaded = cohort_images.load(listed, SIZE, manifest=made / "manifest.csv")
     assert np.array_equal(loaded, translate(training.restore(folder), mri, ("synthetic", 3)))

@@ -21,6 +21,7 @@ import numpy as np
 from ecsupport.core import code, paths, progress
 
 PROVENANCE = "provenance.json"
+LIBRARIES = ("numpy", "scipy", "pillow", "torch", "torchvision")  # whose release may change a byte of what is made
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class Spec:
             "maker": f"{self.make.__module__}.{self.make.__qualname__}",
             "arguments": dict(self.arguments),
             "code": code.digest(self.make.__module__),
-            "numpy": np.__version__,
-            "torch": version("torch"),
+            "libraries": {name: version(name) for name in LIBRARIES},
             "machine": platform.machine(),
         }
 
@@ -69,6 +69,8 @@ def ensure(spec: Spec) -> Path:
             making = folder.with_suffix(".resumable")
             if spec.resumable:
                 making.mkdir(exist_ok=True)
+                for torn in making.glob(".*"):  # what a killed maker was writing
+                    torn.unlink()
             else:
                 making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
             try:

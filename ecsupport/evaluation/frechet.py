@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of image features (Table 1, column FID; Methods, "Evaluation").
+"""Fréchet distance between two sets of image features (Table 1, column FID; Results, on SG-CycleGAN).
 
 Both sets are described by mean and covariance as if they were Gaussian (Heusel et al., NeurIPS 2017). Limits:
 - with N images the expected distance exceeds that of infinitely many by about c / N, and c depends on the generator:

@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of image features (Table 1, column KID; Methods, "Evaluation").
+"""Kernel distance between two sets of image features (Table 1, column KID; Results, on SG-CycleGAN).
 
 The unbiased estimate of the squared maximum mean discrepancy with a cubic kernel (Binkowski et al., ICLR 2018). It is
 right on average however few the images, if they are independent, and so often negative where the sets are alike; pairs

@@ -6,6 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 BLOCKS = 8
+AT_ONCE = 512  # images held in floating point
 
 
 def block_features(images: np.ndarray) -> np.ndarray:
@@ -17,11 +18,12 @@ def block_features(images: np.ndarray) -> np.ndarray:
     count, height, width = images.shape
     if height % BLOCKS or width % BLOCKS:
         raise ValueError(f"images of {height} x {width} pixels do not divide into {BLOCKS} x {BLOCKS} blocks")
-    blocks = (
-        images.reshape(count, BLOCKS, height // BLOCKS, BLOCKS, width // BLOCKS) / 255
-    )  # (N, H, W) -> (N, 8, h, 8, w)
-    features = [blocks.mean(axis=(2, 4)), blocks.std(axis=(2, 4))]
-    return np.stack(features, axis=1).reshape(count, -1)  # (N, 2, 8, 8) -> (N, 128)
+    parts = [np.empty((0, 2, BLOCKS, BLOCKS))]
+    for start in range(0, count, AT_ONCE):
+        part = images[start : start + AT_ONCE] / 255
+        blocks = part.reshape(-1, BLOCKS, height // BLOCKS, BLOCKS, width // BLOCKS)  # (N, H, W) -> (N, 8, h, 8, w)
+        parts.append(np.stack([blocks.mean(axis=(2, 4)), blocks.std(axis=(2, 4))], axis=1))
+    return np.concatenate(parts).reshape(count, -1)  # (N, 2, 8, 8) -> (N, 128)
 
 
 def fit_and_score(

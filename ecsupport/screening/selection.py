@@ -1,4 +1,4 @@
-"""Which weights of a training run are kept: the paper's two-threshold rule (Results, "Evaluation of LSNet")."""
+"""Which weights of a training run are kept: the paper's two-threshold rule (Results, on LSNet)."""
 
 import numpy as np
 import pandas as pd

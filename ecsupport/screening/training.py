@@ -1,4 +1,4 @@
-"""One trainer for every screening network: all images first, then real ones alone (Results, "Performance of LSNet").
+"""One trainer for every screening network: all images first, then real ones alone (Results, on LSNet).
 
 Batches hold as many positive as negative images in both phases, which weighs the classes as a weighted loss would,
 with less noise. Teacher and student start from random weights and learn together.
@@ -101,6 +101,11 @@ class Settings:
     def steps(self) -> int:
         """Steps of both phases."""
         return self.mixed_steps + self.real_steps
+
+    @property
+    def selectable_after(self) -> int:
+        """Weights are kept from validations after this step: those of the second half of the last phase."""
+        return self.steps - (1 + (self.real_steps or self.mixed_steps)) // 2
 
     @property
     def taught(self) -> bool:
@@ -258,11 +263,16 @@ class Run:
         return frame.astype({"step": int, "phase": int})
 
     def validate(self, step: int) -> None:
-        """Score the validation images; keep the weights where they are the ones to select among those of phase 2."""
+        """Score the validation images; keep the weights where they are the ones to select.
+
+        Only the second half of the last phase is looked at: an untrained network that calls every image positive has
+        the highest sensitivity of all. (The released code looks at the last epochs.)
+        """
         probability = predict(self.networks["network"], self.arrays["validation_image"])
         self.record(step, **selection.validate(np.asarray(self.arrays["validation_label"]), probability))
-        frame = self.frame()
-        if self.phase(step) == 2 and selection.select(frame[frame["phase"] == 2]) == self.done:
+        late = self.frame()
+        late = late[late["step"] > self.settings.selectable_after]
+        if len(late) and selection.select(late) == self.done:
             weights = {k: v.detach().clone() for k, v in self.networks.state_dict().items()}
             self.best = {"step": self.done, "weights": weights}
 

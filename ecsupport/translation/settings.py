@@ -1,4 +1,4 @@
-"""What a translator is trained with: sizes, optimiser and the weights of Equation 9 (Methods, "Experimental setup")."""
+"""What a translator is trained with: sizes, optimiser and the weights of Equation 9 (Methods, on SG-CycleGAN)."""
 
 import dataclasses
 import json

@@ -36,7 +36,7 @@ def networks(settings: Settings) -> tuple[Hourglass, Hourglass]:
 
 
 class SGCycleGAN(Translator):
-    """Semantic-guided CycleGAN: translations through features that both modalities share."""
+    """Structure-guided CycleGAN: translations through features that both modalities share."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

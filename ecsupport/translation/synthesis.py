@@ -10,10 +10,10 @@ from PIL import Image
 from ecsupport.cohort import manifest
 from ecsupport.core import progress
 from ecsupport.core.artefacts import Spec, deposit, ensure, sha256, withdraw
+from ecsupport.core.training import device, reproducible
 from ecsupport.translation import training
 from ecsupport.translation.inference import translate
 
-__all__ = ["MANIFEST", "make", "spec", "translate"]
 MANIFEST = "manifest.csv"
 
 
@@ -35,11 +35,11 @@ def make(folder: Path, trained: dict, data: str) -> None:
     source = withdraw(data)
     rows = pd.read_csv(io.BytesIO(source["rows"].tobytes()), dtype={"image": str, "patient_id": str, "centre": str})
     network = ensure(training.spec(**{**trained, "settings": training.Settings.from_json(trained["settings"])}))
-    pictures = translate(training.restore(network), source["mri"], ("synthetic", trained["seed"]))
+    with reproducible(1):
+        translator = training.restore(network).to(device(trained["device"]))
+        pictures = translate(translator, source["mri"], ("synthetic", trained["seed"]))
     names = [f"{number:05d}.png" for number in range(len(pictures))]
     for name, picture in progress.bar(list(zip(names, pictures, strict=True)), "synthetic images"):
         Image.fromarray(picture).save(folder / name)
-    rows = rows.assign(
-        image=names, modality="us", split="train", source="synthetic", hash=[sha256(folder / name) for name in names]
-    )
+    rows = rows.assign(image=names, modality="us", source="synthetic", hash=[sha256(folder / name) for name in names])
     (folder / MANIFEST).write_text(manifest.to_csv(rows))

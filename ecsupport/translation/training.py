@@ -74,8 +74,6 @@ def train(folder: Path, model: str, data: str, settings: Mapping[str, Any], seed
     check_images(images, s)
     configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed}
     checkpoint = folder / "checkpoint.pt"
-    for torn in folder.glob(".*"):  # what a killed run was writing
-        torn.unlink()
     with reproducible(1):
         run = Run(start(model, s, seed).to(find_device(device)), images, seed)
         if checkpoint.is_file():
