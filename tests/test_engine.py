@@ -200,7 +200,7 @@ def test_a_mistake_of_the_caller_is_one_line(house):
     status, out, err, _ = house.call("reproduce", "--cohort", manifest)
     assert (status, out) == (2, "")
     assert err.startswith(f"{manifest}: column 'image' is missing")  # before any notebook
-    assert len(err.splitlines()) == 1
+    assert len(err.splitlines()) == 4  # the other missing columns too, one line each
     patients = [(f"p{number}.png", f"p{number}", number % 2) for number in range(40)]
     for name, _, _ in patients:
         Image.new("L", (8, 8)).save(house.notebooks / name)
