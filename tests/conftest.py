@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from ecsupport.core import progress
@@ -14,6 +15,8 @@ from ecsupport.core import progress
 settings.register_profile("ci", derandomize=True)  # a reader's machine looks for new examples, CI repeats the known
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+torch.set_num_threads(1)  # tests run side by side; two threads each on two cores take many times as long
 
 SLOW = ("test_notebooks.py", "test_environment.py")
 

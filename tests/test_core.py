@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,14 @@ def test_paper_profile_has_the_papers_counts():
     assert (size.mri_patients, size.mri_images) == (498, 34214)
 
 
+def test_profiles_leave_new_positives_for_the_ceiling_and_pair_the_peers_seeds():
+    for profile in map(profiles.load, profiles.names()):
+        wanted = profile.downstream.real_positives + profile.downstream.added
+        assert wanted <= 0.8 * profile.cohort.carcinoma_images or profile.name == "paper"  # which has MRI for more
+        assert set(profile.translation.peer_seeds) <= set(profile.translation.seeds)
+        assert profile.downstream.steps >= 5 * profile.downstream.validate_every
+
+
 def test_unknown_profile_lists_the_known_ones():
     with pytest.raises(UserError, match="unknown profile 'huge'.*laptop, paper, smoke"):
         profiles.load("huge")
@@ -71,6 +80,8 @@ def profile_file(tmp_path, monkeypatch):
         ("image_size = 64", 'image_size = "64"', "image_size = '64' should be of type int"),
         ("threads = 2", "threads = true", "threads = True should be of type int"),
         ('task = "cohort"', 'task = "stage"', "task = 'stage' is unknown. Choose one of: cohort, invasion"),
+        ('precision = "float32"', 'precision = "half"', "precision = 'half' is unknown. Choose one of: float32, bf"),
+        ("minutes = 0\n", "", r"\[downstream\]: missing key 'minutes'"),
         ("threads = 2", "threads = ", "not valid TOML"),
     ],
 )
@@ -300,6 +311,43 @@ def test_several_artefacts_come_in_the_order_asked_for(workspace, workers):
         _, patient, modality, index = name.split("/")
         one = phantom.render("phantom-v1", patient, int(index), modality, 16)
         assert np.array_equal(np.load(folder / "images.npy"), one[None])
+
+
+OWNER = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from ecsupport.core import progress
+
+def work(folder):
+    Path(folder, f"worker-{os.getpid()}").touch()
+    time.sleep(120)
+
+if __name__ == "__main__":
+    context, here = multiprocessing.get_context("spawn"), Path(__file__).parent
+    with progress.shared(context, "work") as counters:
+        with ProcessPoolExecutor(2, context, progress.join, (counters,)) as pool:
+            list(pool.map(work, [here, here]))
+"""
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    owner = subprocess.Popen([sys.executable, str(script)])
+    wait_for(lambda: len(list(tmp_path.glob("worker-*"))) == 2)
+    pids = [int(file.name.removeprefix("worker-")) for file in tmp_path.glob("worker-*")]
+    assert all(map(alive, pids))
+    owner.kill()
+    owner.wait()
+    wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+def alive(pid):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 def test_a_deposit_is_named_by_its_bytes(store):

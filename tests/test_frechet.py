@@ -1,21 +1,15 @@
-"""Distances between feature sets: closed forms of Gaussians, torchmetrics on the same features, known coverage."""
+"""Distances between feature sets: closed forms of Gaussians, torchmetrics on the same features, no pair of copies."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import linalg, stats
+from scipy import linalg
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from ecsupport.core.errors import UserError
-from ecsupport.evaluation.feature_sets import (
-    jackknife,
-    jackknife_difference,
-    mean_pairwise_distance,
-    split_half_floor,
-)
 from ecsupport.evaluation.frechet import (
     NotComputable,
     frechet_distance,
@@ -187,168 +181,105 @@ def test_subsets_larger_than_a_set_are_not_computable():
     for pair in ((real, generated), (generated, real)):
         cell = value_or_reason(kernel_distance_over_subsets, *pair, rng=np.random.default_rng(0))
         assert cell == "not computable (34 images, subsets of 1000)"
-    assert value_or_reason(kernel_distance, real[:1], generated) == "not computable (1 images)"
+    assert value_or_reason(kernel_distance, real[:1], generated) == "not computable (no pair of different images)"
     with pytest.raises(ValueError, match="0 subsets of 5"):
         kernel_distance_over_subsets(real, generated, rng=np.random.default_rng(0), subsets=0, size=5)
 
 
-# --- floor and diversity --------------------------------------------------------------------------------------------
+# --- kernel distance and copies -------------------------------------------------------------------------------------
 
 
-def test_the_floor_keeps_a_patient_in_one_half():
-    rng = np.random.default_rng(10)
-    patients = np.repeat(np.arange(12), 5)
-    seen = []
-
-    def distance(a, b):
-        seen.append((set(a[:, 0]), set(b[:, 0])))
-        return float(len(seen))
-
-    floor = split_half_floor(distance, patients[:, None].astype(float), patients, rng=rng, repeats=4)
-    assert floor == 2.5  # the mean of 1, 2, 3, 4
-    assert all(not first & second and len(first) == len(second) == 6 for first, second in seen)
-    assert len({frozenset(first) for first, _ in seen}) > 1
-    with pytest.raises(NotComputable, match="1 patient"):
-        split_half_floor(distance, np.ones((4, 1)), ["a"] * 4, rng=rng)
+def naive(real, generated):
+    """Every row taken for an image of its own, whatever it holds."""
+    n, m = len(real), len(generated)
+    return kernel_distance(real, generated, (np.arange(n), np.arange(n, n + m)))
 
 
-def test_the_floor_of_one_population_is_below_the_distance_to_another():
-    rng, patients = np.random.default_rng(11), np.repeat(np.arange(40), 4)
-    real, other = rng.normal(size=(160, 3)), rng.normal(size=(160, 3)) + 1
-    assert 3 * split_half_floor(frechet_distance, real, patients, rng=rng) < frechet_distance(real, other)
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), copies=st.integers(2, 4))
+def test_copying_every_image_changes_nothing(seed, copies):
+    real, generated = sets(seed, n=9, m=11)
+    value, ids = kernel_distance(real, generated), (np.arange(9) + 100, np.arange(11))
+    assert naive(real, generated) == pytest.approx(value, rel=1e-12)
+    copied = np.tile(real, (copies, 1)), generated.repeat(copies, axis=0)
+    named = np.tile(ids[0], copies), ids[1].repeat(copies)
+    assert kernel_distance(*copied, named) == pytest.approx(value, rel=1e-9)
+    assert naive(*copied) > value  # an image is nearer to its copy than images are to each other
+    order = np.random.default_rng(seed).permutation(len(copied[0]))
+    shuffled = kernel_distance(copied[0][order], copied[1], (named[0][order], named[1]))
+    assert shuffled == pytest.approx(value, rel=1e-9)
 
 
-def test_diversity_counts_pairs_of_different_patients_only(monkeypatch):
-    features, patients = np.array([[0.0, 0], [3, 4], [0, 0], [6, 8]]), ["a", "b", "a", "b"]
-    assert mean_pairwise_distance(features, patients) == pytest.approx((5 + 10) / 2)
-    many, of = np.random.default_rng(12).normal(size=(60, 3)), np.arange(60) // 3
-    pairs = [np.linalg.norm(many[i] - many[j]) for i in range(60) for j in range(60) if of[i] != of[j]]
-    for block in (7, 512):
-        monkeypatch.setattr("ecsupport.evaluation.feature_sets._BLOCK", block)
-        assert mean_pairwise_distance(many, of) == pytest.approx(np.mean(pairs))
-    with pytest.raises(NotComputable, match="1 patient"):
-        mean_pairwise_distance(features, ["a"] * 4)
+def test_a_bootstrap_of_the_images_keeps_its_mean_only_if_copies_are_not_paired():
+    real, generated = sets(20, n=30, m=30)
+    value, rng, drawn = kernel_distance(real, generated), np.random.default_rng(21), []
+    for _ in range(1000):
+        first, second = rng.integers(30, size=(2, 30))
+        pair = real[first], generated[second]
+        drawn.append((kernel_distance(*pair, (first, 100 + second)), naive(*pair)))
+    error = np.std(drawn, axis=0) / np.sqrt(len(drawn))
+    ours, paired = np.abs(np.mean(drawn, axis=0) - value) / error
+    assert ours < SIGMAS < 3 * SIGMAS < paired
 
 
-# --- jackknife ------------------------------------------------------------------------------------------------------
+def test_real_images_in_both_sets_are_not_paired_with_themselves():
+    rng, found = np.random.default_rng(22), []
+    for _ in range(800):
+        images = rng.normal(size=(30, 3))  # the first 20 and the last 20: ten are in both sets
+        ids = np.arange(30)
+        first, second = slice(0, 20), slice(10, 30)
+        pair = images[first], images[second]
+        found.append((kernel_distance(*pair, (ids[first], ids[second])), naive(*pair)))
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    ours, paired = np.mean(found, axis=0) / error  # the truth is 0
+    assert abs(ours) < SIGMAS
+    assert paired < -3 * SIGMAS
 
 
-def test_the_jackknife_of_a_mean_difference_is_welch_s_t():
-    rng = np.random.default_rng(13)
-    a, b = rng.normal(size=9), rng.normal(size=14) * 2
-    got = jackknife(lambda x, y: a[x].mean() - b[y].mean(), [np.arange(9), np.arange(100, 114)], rng=rng)
-    theirs = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
-    assert (got.low, got.high) == pytest.approx(tuple(theirs))
-    assert got.value == pytest.approx(a.mean() - b.mean())
-    assert got.corrected == pytest.approx(got.value)  # a mean has no bias
-    assert got.n_patients == 23
+def test_equal_rows_without_names_are_refused_and_both_are_named():
+    real, generated = sets(23, n=6, m=8)
+    within = np.concatenate([real, real[2:3]])
+    cell = "not computable (images {} and {} have equal features)"
+    assert value_or_reason(kernel_distance, within, generated) == cell.format("3 of the real", "7 of the real")
+    generated[4] = real[1]
+    assert value_or_reason(kernel_distance, real, generated) == cell.format("2 of the real", "5 of the generated")
+    several = value_or_reason(kernel_distance_over_subsets, real, generated, rng=np.random.default_rng(0), size=4)
+    assert several == cell.format("2 of the real", "5 of the generated")
+    with pytest.raises(NotComputable, match="Name the image of every row in image_ids"):
+        kernel_distance(real, generated)
 
 
-def test_the_jackknife_removes_the_bias_of_a_variance():
-    rng = np.random.default_rng(14)
-    x = rng.normal(size=11)
-    got = jackknife(lambda kept: np.var(x[kept]), [np.arange(11)], rng=rng)
-    assert got.corrected == pytest.approx(np.var(x, ddof=1))
+def test_a_generator_that_always_makes_the_same_picture_is_judged_if_its_images_have_names():
+    real, _ = sets(24)
+    collapsed = np.tile(real.mean(axis=0), (50, 1))
+    ids = np.arange(40), np.arange(40, 90)
+    rng = np.random.default_rng(1)
+    subsets = kernel_distance_over_subsets(real, collapsed, ids, rng=rng, subsets=50, size=30)
+    assert subsets.mean == pytest.approx(kernel_distance(real, collapsed, ids), abs=SIGMAS * subsets.sd / np.sqrt(50))
+    assert kernel_distance(real, collapsed, ids) > abs(kernel_distance(real[::2], real[1::2]))
 
 
-def test_a_patient_in_both_sets_is_left_out_of_both():
-    seen = []
-    ids = [np.array(["p", "p", "q", "r"]), np.array(["q", "s", "r", "t"])]
-
-    def statistic(first, second):
-        seen.append((set(ids[0][~first]), set(ids[1][~second])))
-        return float(first.sum())
-
-    with pytest.raises(NotComputable, match="1 patient in a set"):  # p alone has images in the first only
-        jackknife(statistic, ids, rng=np.random.default_rng(0))
-    ids[0] = np.array(["p", "u", "q", "r"])
-    seen.clear()
-    jackknife(statistic, ids, rng=np.random.default_rng(0))
-    gone = {"q": ({"q"}, {"q"}), "r": ({"r"}, {"r"}), "p": ({"p"}, set()), "u": ({"u"}, set())}
-    assert all(pair in seen for pair in gone.values())
-    assert len(seen) == 1 + 6
-
-
-def test_groups_of_patients_give_about_the_error_that_single_patients_give():
-    rng = np.random.default_rng(15)
-    x = rng.normal(size=400)
-    single, grouped = (
-        jackknife(lambda kept: x[kept].mean(), [np.arange(400)], rng=np.random.default_rng(1), groups=groups)
-        for groups in (400, 80)
+def test_subsets_do_not_pair_copies_either():
+    real, generated = sets(25, n=20, m=25)
+    ids = np.arange(20).repeat(2), np.arange(20, 45)
+    over = kernel_distance_over_subsets(
+        real.repeat(2, axis=0), generated, ids, rng=np.random.default_rng(2), subsets=1500, size=20
     )
-    assert single.standard_error == pytest.approx(x.std(ddof=1) / 20)
-    # a variance from 80 groups has a relative error of sqrt(2 / 79), its root half of that
-    assert grouped.standard_error == pytest.approx(single.standard_error, rel=SIGMAS * np.sqrt(2 / 79) / 2)
-    assert grouped.standard_error != single.standard_error
+    assert abs(over.mean - kernel_distance(real, generated)) < SIGMAS * over.sd / np.sqrt(1500)
 
 
-def test_a_generator_does_not_differ_from_itself():
-    real, generated = sets(16)
-    got = jackknife_difference(
-        frechet_distance,
-        real,
-        generated,
-        generated,
-        np.arange(40) // 2,
-        np.arange(50) + 99,
-        rng=np.random.default_rng(0),
-    )
-    assert (got.value, got.corrected, got.standard_error, got.n_patients) == (0, 0, 0, 70)
-    assert np.isnan([got.low, got.high]).all()
+def test_names_are_asked_for_every_row():
+    real, generated = sets(26, n=5, m=6)
+    with pytest.raises(UserError, match="image_ids of generated, row 6"):
+        kernel_distance(real, generated, (range(5), range(5, 10)))
+    with pytest.raises(UserError, match="image_ids: entry 3 is empty"):
+        kernel_distance(real, generated, (["a", "b", None, "c", "d"], list("efghij")))
+    with pytest.raises(NotComputable, match="no pair of different images"):
+        kernel_distance(real, generated, (["a"] * 5, list("efghij")))
 
 
-def test_patients_are_asked_for_every_row():
-    real, generated = sets(17)
-    with pytest.raises(UserError, match="source_patients"):
-        jackknife_difference(
-            kernel_distance, real, generated, generated, range(40), range(49), rng=np.random.default_rng(0)
-        )
-
-
-REPLICATIONS = 150
-
-
-def patients_features(rng, patients, images, d):
-    """Standard normal features, of which half the variance is the patient's: (patients * images, d)."""
-    own = rng.normal(size=(patients, 1, d)) + rng.normal(size=(patients, images, d))
-    return own.reshape(-1, d) / np.sqrt(2)  # (patients, images, d) -> (patients * images, d)
-
-
-def hits_of_intervals(distance, d, images, truth=None):
-    """How often the interval of distance(a) - distance(b) covers the truth, and would if centred on the plain value.
-
-    Real images are N(0, I), a is N(.5 u, I) and b N(u, 1.3^2 I) for a unit vector u; 22 and 12 patients.
-    Where no truth is given it is taken from 4000 independent images of each.
-    """
-    rng, real_patients, source_patients = np.random.default_rng(18), np.arange(22), 1000 + np.arange(12)
-
-    def draw(n_real, n_source, images):
-        source, u = patients_features(rng, n_source, images, d), np.full(d, d**-0.5)
-        return patients_features(rng, n_real, images, d), source + 0.5 * u, 1.3 * source + u
-
-    if truth is None:
-        real, a, b = draw(4000, 4000, 1)
-        truth = distance(real, a) - distance(real, b)
-    hits = np.zeros(2)
-    for _ in range(REPLICATIONS):
-        of_patients = real_patients.repeat(images), source_patients.repeat(images)
-        got = jackknife_difference(distance, *draw(22, 12, images), *of_patients, rng=rng)
-        hits += got.low <= truth <= got.high, abs(got.value - truth) <= got.high - got.corrected
-    return hits / REPLICATIONS
-
-
-def least(coverage):
-    """What a coverage may fall to in this many replications."""
-    return coverage - 2.5 * np.sqrt(coverage * (1 - coverage) / REPLICATIONS)
-
-
-def test_the_interval_of_a_frechet_difference_covers_the_known_one_because_its_bias_is_corrected():
-    covered, plain = hits_of_intervals(frechet_distance, 16, 8, truth=0.25 - (1 + 16 * 0.3**2))
-    assert covered > least(0.95)
-    assert plain < 0.85
-
-
-def test_the_interval_of_a_kernel_difference_covers_about_nine_times_in_ten():
-    # 0.89 over 300 other replications: with 12 patients its standard error is itself uncertain
-    covered, _ = hits_of_intervals(kernel_distance, 6, 4)
-    assert least(0.89) < covered < 0.99
+def test_blocks_of_rows_do_not_change_the_kernel_distance(monkeypatch):
+    real, generated = sets(27)
+    value = kernel_distance(real, generated)
+    monkeypatch.setattr("ecsupport.evaluation.kernel_distance._BLOCK", 7)
+    assert kernel_distance(real, generated) == pytest.approx(value, rel=1e-12)

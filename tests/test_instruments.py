@@ -1,6 +1,7 @@
 """Instruments: an extractor that is reproducible and accepted, two that are refused, and the network that FID means."""
 
 import hashlib
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -115,6 +116,39 @@ def test_features_are_many_fewer_than_images_and_do_not_depend_on_the_batch(trai
     for wrong in (images.astype(float), images[0], images[:0]):
         with pytest.raises(ValueError, match="expected .N, H, W. uint8"):
             features.features(trained, wrong)
+
+
+def test_a_stream_gives_the_features_of_the_images_in_memory_one_block_at_a_time(trained, monkeypatch):
+    monkeypatch.setattr(cohort_images, "BLOCK", 64)
+    rows = MANIFEST.query("modality == 'us'").iloc[:150]
+    stream, given, held = cohort_images.stream(rows, 32), [], []
+
+    class Watched:
+        def __len__(self):
+            return len(stream)
+
+        def __iter__(self):
+            for block in stream:
+                given.append(weakref.ref(block))
+                yield block
+
+    watch = trained.register_forward_hook(lambda *_: held.append(sum(block() is not None for block in given)))
+    streamed = features.features(trained, Watched())
+    watch.remove()
+    assert [len(block) for block in stream] == [64, 64, 22]
+    assert held == [1] * 5
+    whole = cohort_images.load(rows, 32)
+    np.testing.assert_array_equal(np.concatenate(list(stream)), whole)  # it may be read again
+    np.testing.assert_array_equal(streamed, features.features(trained, whole))  # bit for bit: 32 divides 64
+    assert streamed.dtype == np.float64
+
+
+def test_a_stream_of_nothing_or_of_other_arrays_is_refused(trained):
+    nothing = cohort_images.stream(MANIFEST.iloc[:0], 32)
+    with pytest.raises(ValueError, match="blocks of 0 images in all"):
+        features.features(trained, nothing)
+    with pytest.raises(ValueError, match="float64 and shape .2, 32, 32.; expected .N, H, W. uint8"):
+        features.features(trained, [np.zeros((2, 32, 32))])
 
 
 def tiny(seed=0, n=40, side=32):

@@ -16,8 +16,9 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.screening import gradients, lsnet, training
 from ecsupport.screening.inputs import augment, to_input
-from ecsupport.screening.selection import select, validate
-from ecsupport.screening.training import Settings, predict, restore, spec
+from ecsupport.screening.selection import RULES, all_positive, select, validate
+from ecsupport.screening.settings import Settings
+from ecsupport.screening.training import predict, restore, spec
 
 SIZE = 32
 TINY = Settings(
@@ -31,6 +32,7 @@ TINY = Settings(
     guidance="teacher",
     knowledge=True,
     key_share=0.25,
+    rules=RULES,
 )
 
 
@@ -81,6 +83,30 @@ def test_the_rule_of_two_thresholds(rows, kept):
     assert select(history(*rows[::-1])) == kept
 
 
+@pytest.mark.parametrize("rows", [[(1, 1.0, 0.0, 0.5), (2, 0.96, 0.9, 0.8), (3, 1.0, 0.6, 0.7), (4, 0.9, 0.9, 0.8)]])
+def test_rules_of_one_rate_take_the_first_of_the_highest(rows):
+    rows = history(*rows)
+    assert {rule: select(rows, rule) for rule in RULES} == {"dual": 2, "sensitivity": 1, "auc": 2}
+    assert {rule: select(rows[::-1], rule) for rule in RULES} == {"dual": 2, "sensitivity": 1, "auc": 2}
+    with pytest.raises(ValueError, match="rule 'loss' is unknown, expected one of dual, sensitivity, auc"):
+        select(rows, "loss")
+
+
+def test_rules_look_at_validations_of_their_own():
+    settings = replace(TINY, mixed_steps=100, real_steps=40)
+    assert [settings.selectable_after(rule) for rule in RULES] == [120, 0, 104]
+    settings = replace(TINY, mixed_steps=101, real_steps=0)
+    assert [settings.selectable_after(rule) for rule in RULES] == [50, 0, 10]
+
+
+def test_networks_that_call_all_images_positive_are_counted():
+    rows = history((1, 1.0, 0.0, 0.5), (2, 0.9, 0.9, 0.9)), history((1, 1.0, 0.1, 0.5), (2, 1.0, 0.0, 0.9))
+    kept = [of.assign(chosen_sensitivity=[True, False], chosen=[False, True]) for of in rows]
+    assert all_positive(kept, "sensitivity") == 1
+    assert all_positive(kept, "dual") == 1
+    assert all_positive(kept[:1], "dual") == 0
+
+
 def test_a_history_without_validation_selects_nothing():
     with pytest.raises(ValueError, match="no validation"):
         select(history((1, np.nan, np.nan, np.nan)))
@@ -96,19 +122,48 @@ def test_validation_by_hand():
 
 def test_a_run_leaves_the_chosen_weights_and_its_history(trained):
     names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
-    assert names == {"weights.pt", "teacher.pt", "history.csv"}
+    others = {f"{role}_{rule}.pt" for role in ("weights", "teacher") for rule in ("sensitivity", "auc")}
+    assert names == {"weights.pt", "teacher.pt", "history.csv"} | others
     table = pd.read_csv(trained / "history.csv")
     assert table["step"].tolist() == list(range(1, 9))
     assert table["phase"].tolist() == [1] * 4 + [2] * 4
     assert table["auc"].notna().tolist() == [False, True] * 4
     assert table[["teacher", "student", "distillation", "simulation"]].notna().all(axis=None)
-    chosen = table.loc[table["chosen"], "step"].tolist()
-    assert chosen == [select(table[table["step"] > TINY.selectable_after])]
-    assert TINY.selectable_after == 6
-    row = table[table["chosen"]].iloc[0]
     image, label, _ = pictures(12, 1)
-    again = validate(label, predict(restore(trained), image))
-    assert again == pytest.approx(row[list(again)].to_dict(), abs=1e-5)
+    columns = {"dual": "chosen", "sensitivity": "chosen_sensitivity", "auc": "chosen_auc"}
+    for rule, column in columns.items():
+        chosen = table[table[column]]
+        assert chosen["step"].tolist() == [select(table[table["step"] > TINY.selectable_after(rule)], rule)]
+        again = validate(label, predict(restore(trained, rule=rule), image))
+        assert again == pytest.approx(chosen.iloc[0][list(again)].to_dict(), abs=1e-5)
+    by_default, dual = (restore(trained, **rule).state_dict() for rule in ({}, {"rule": "dual"}))
+    assert all(torch.equal(by_default[name], dual[name]) for name in dual)
+    steps = {column: table.loc[table[column], "step"].item() for column in columns.values()}
+    assert len(set(steps.values())) > 1  # else the test above could not tell one rule's weights from another's
+
+
+def test_every_rule_selects_by_its_own_criterion_while_training(monkeypatch):
+    scripted = iter([(1.0, 0.0, 0.5), (0.5, 0.5, 0.9), (0.96, 0.9, 0.8), (0.97, 0.2, 0.6)])
+    names = ("sensitivity", "specificity", "auc")
+    monkeypatch.setattr(training.selection, "validate", lambda *_: dict(zip(names, next(scripted), strict=True)))
+    settings = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False, mixed_steps=8, real_steps=0)
+    table = pd.read_csv(artefacts.ensure(spec(settings, deposit(), 77)) / "history.csv")
+    chosen = {name: table.loc[table[name], "step"].tolist() for name in table if name.startswith("chosen")}
+    assert chosen == {"chosen": [6], "chosen_sensitivity": [2], "chosen_auc": [4]}
+
+
+def test_a_rule_keeps_its_weights_alone():
+    small = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False)
+    names = {
+        rules: {f.name for f in artefacts.ensure(spec(replace(small, rules=rules), deposit(), 1)).glob("w*.pt")}
+        for rules in (("dual",), ("auc", "sensitivity"))
+    }
+    assert names == {("dual",): {"weights.pt"}, ("auc", "sensitivity"): {"weights_auc.pt", "weights_sensitivity.pt"}}
+    folder = artefacts.ensure(spec(replace(small, rules=("auc", "sensitivity")), deposit(), 1))
+    first, auc = (restore(folder, **rule).state_dict() for rule in ({}, {"rule": "auc"}))
+    assert all(torch.equal(first[name], auc[name]) for name in auc)
+    with pytest.raises(UserError, match="weights.pt is not a readable checkpoint"):
+        restore(folder, rule="dual")
 
 
 def test_shares_of_the_teacher_follow_the_progress(trained):
@@ -180,6 +235,41 @@ def test_phase_two_sees_real_images_alone_and_batches_are_balanced():
     assert len(np.unique(drawn[1])) == 60
 
 
+def test_a_share_of_each_class_is_drawn_from_its_synthetic_images():
+    arrays = artefacts.withdraw(deposit(60))
+    synthetic, label = ~arrays["real"], arrays["label"]
+    settings = replace(TINY, mixed_steps=50, real_steps=50, batch=14, synthetic_share=0.25)
+    run = training.Run(None, settings, arrays, "", 1, "cpu")
+    for step in range(50):
+        ids = run.draw(step)
+        assert [(synthetic[ids] & (label[ids] == value)).sum() for value in (0, 1)] == [2, 2]  # 1.75 of 7
+        assert label[ids].sum() == 7
+        assert not synthetic[run.draw(50 + step)].any()
+    drawn = np.concatenate([run.draw(step) for step in range(50)])
+    assert set(drawn) == set(range(60))
+
+
+def test_a_class_of_one_source_is_drawn_from_it_whatever_the_share():
+    real = pictures(60)[2] | (pictures(60)[1] == 0)
+    arrays = artefacts.withdraw(deposit(60, real=real))
+    shared, free = (
+        training.Run(None, replace(TINY, batch=8, synthetic_share=share), arrays, "", 1, "cpu") for share in (0.5, None)
+    )
+    for step in range(4):
+        ids = shared.draw(step)
+        assert arrays["real"][ids].tolist() == [True, True, False, False] + 4 * [True]
+        assert arrays["label"][free.draw(step)].tolist() == [1] * 4 + [0] * 4
+
+
+def test_without_a_second_phase_a_class_may_be_synthetic_alone():
+    label = pictures(18)[1]
+    changes = {"network": "mobilenet_v2", "guidance": "none", "knowledge": False, "mixed_steps": 2}
+    data = deposit(real=label == 0)
+    assert (artefacts.ensure(spec(replace(TINY, **changes, real_steps=0), data, 1)) / "weights.pt").is_file()
+    with pytest.raises(UserError, match="no positive real training image"):
+        artefacts.ensure(spec(replace(TINY, **changes), data, 1))
+
+
 def test_without_a_second_phase_the_weights_of_the_first_are_kept():
     one_phase = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False, real_steps=0)
     table = pd.read_csv(artefacts.ensure(spec(one_phase, deposit(), 42)) / "history.csv")
@@ -195,6 +285,15 @@ def test_learning_rate_rises_and_falls_in_each_phase():
     assert np.argmax(rates[:100]) == 9
     assert rates[99] < 0.01
     assert min(rates) > 0
+
+
+def test_the_published_schedule_of_table_2():
+    settings = Settings.published(profiles.load("paper"), 20_000, rules=("sensitivity",))
+    assert settings.steps == settings.mixed_steps == 7 * 20_000 / 16 == profiles.load("paper").downstream.steps
+    assert (settings.network, settings.batch, settings.rules) == ("mobilenet_v2", 16, ("sensitivity",))
+    assert {settings.rate(step) for step in (0, 1, 4000, settings.steps - 1)} == {1e-5} == {settings.weight_decay}
+    assert settings.steps / settings.validate_every == 7
+    assert Settings.published(profiles.load("smoke"), 17).steps == 14
 
 
 def test_augmentation_keeps_size_and_range_and_comes_from_its_generator():
@@ -264,6 +363,9 @@ def test_every_ablation_trains(changes):
         ({"guidance": "none"}, "guidance 'none' does not go with the network 'lsnet'"),
         ({"network": "lsnet_dense"}, "guidance 'teacher' does not go with the network 'lsnet_dense'"),
         ({"fusion": "sum"}, "fusion 'sum' is unknown"),
+        ({"rules": ("dual", "loss")}, "rules are \\('dual', 'loss'\\), expected some of dual, sensitivity, auc"),
+        ({"rules": ()}, "rules are \\(\\), expected some"),
+        ({"synthetic_share": 1.0}, "synthetic_share is 1.0, expected None or a share between 0 and 1"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(changes, message):
@@ -340,7 +442,9 @@ def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
         assert killed.returncode == -signal.SIGKILL
         assert len(list((tmp_path).rglob("last.pt"))) == 1
         resumed = artefacts.ensure(spec(TINY, data, 42))
-    for name in ("weights.pt", "teacher.pt", "history.csv"):
+    names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
+    assert len(names) == 7
+    for name in names:
         assert (resumed / name).read_bytes() == (trained / name).read_bytes()
     assert not list(tmp_path.rglob("last.pt"))
 

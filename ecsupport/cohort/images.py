@@ -1,5 +1,7 @@
 """Pixels of a manifest's rows, rendered or read once and kept in the store in blocks."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,30 @@ from ecsupport.core.errors import row_error
 BLOCK = 512
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Images as blocks of at most BLOCK, (b, size, size) uint8, one of them mapped at a time; it may be read again."""
+
+    folders: tuple[Path, ...]
+    count: int
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return self.count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for folder in self.folders:
+            yield np.load(folder / "images.npy", mmap_mode="r")
+
+
 def load(images: pd.DataFrame, size: int, *, manifest: Path | None = None, workers: int = 1) -> np.ndarray:
-    """Images of the rows, in their order. Returns (N, size, size) uint8, grey.
+    """Images of the rows, in their order. Returns (N, size, size) uint8, grey, all of them in memory; see `stream`."""
+    parts = list(stream(images, size, manifest=manifest, workers=workers))
+    return np.concatenate(parts) if parts else np.empty((0, size, size), np.uint8)
+
+
+def stream(images: pd.DataFrame, size: int, *, manifest: Path | None = None, workers: int = 1) -> Stream:
+    """Images of the rows, in their order, for reading block by block: more than fit into memory.
 
     Phantoms are rendered; files are read from beside `manifest`, turned grey and resized (bicubic, antialiased).
     Only blocks that the store lacks are made, `workers` at a time; the bytes do not depend on `workers`.
@@ -29,9 +53,7 @@ def load(images: pd.DataFrame, size: int, *, manifest: Path | None = None, worke
             specs.append(Spec("images", make_phantoms, arguments))
         else:
             specs.append(Spec("images", make_files, {**arguments, "manifest": str(manifest)}))
-    folders = ensure_all(specs, workers if len(specs) > workers else 1, "images")
-    parts = [np.load(folder / "images.npy", mmap_mode="r") for folder in folders]
-    return np.concatenate(parts) if parts else np.empty((0, size, size), np.uint8)
+    return Stream(tuple(ensure_all(specs, workers if len(specs) > workers else 1, "images")), len(images))
 
 
 def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int) -> None:

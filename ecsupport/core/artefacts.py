@@ -60,8 +60,7 @@ def ensure(spec: Spec) -> Path:
     behind, one that is killed a temporary folder, which the next call for the same artefact removes, or goes on
     from if the spec is resumable.
     """
-    key = spec.key()
-    folder = paths.store() / spec.kind / key[:20]
+    folder, key = place(spec)
     with locked(folder.with_suffix(".lock")):
         if not verified(folder, key):
             for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
@@ -85,12 +84,19 @@ def ensure(spec: Spec) -> Path:
     return folder
 
 
+def place(spec: Spec) -> tuple[Path, str]:
+    """Where the artefact stands or will stand, and its key."""
+    key = spec.key()
+    return paths.store() / spec.kind / key[:20], key
+
+
 def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list[Path]:
     """Folders of several artefacts, in their order, `workers` of them made at a time; one progress bar for all.
 
     What is made does not depend on `workers`. The first error is raised; what was whole by then stays.
     """
-    if workers == 1 or len(specs) < 2:
+    lacking = sum(not verified(*place(spec)) for spec in specs)
+    if workers == 1 or lacking < 2:  # starting workers takes longer than looking
         return [ensure(spec) for spec in specs]
     context = multiprocessing.get_context("spawn")
     with (

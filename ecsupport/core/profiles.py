@@ -11,6 +11,7 @@ from ecsupport.core.errors import UserError
 FOLDER = Path(__file__).with_suffix("")
 TASKS = ("cohort", "invasion")
 DEVICES = ("cpu", "cuda")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ class CohortSize:
 
 @dataclass(frozen=True)
 class TranslationSize:
-    """The translators: image side in pixels, width of the first layer, halvings, residual blocks, batch, steps, seeds.
+    """The translators: image side in pixels, width of the first layer, halvings, residual blocks, batch, steps.
 
-    `synthetic` is the number of translated images of each class that later trainings may use.
+    `precision` is that of the networks' arithmetic, `seeds` are those of CycleGAN and SG-CycleGAN, `peer_seeds` those
+    of the others.
     """
 
     image_size: int
@@ -48,8 +50,26 @@ class TranslationSize:
     residual_blocks: int
     batch: int
     steps: int
+    precision: str
     seeds: tuple[int, ...]
-    synthetic: int
+    peer_seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DownstreamSize:
+    """Table 2 where positives are scarce: images of the real training set by class, and images added to it.
+
+    `added` is the number of images of each class that an arm adds, `steps` the length of every classifier's training.
+    `stem_stride` is that of the classifier, `minutes` the budget of Tables 1 and 2 on `threads` threads; 0 is no limit.
+    """
+
+    real_positives: int
+    real_negatives: int
+    added: int
+    stem_stride: int
+    steps: int
+    validate_every: int
+    minutes: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +107,7 @@ class Profile:
     device: str
     cohort: CohortSize
     translation: TranslationSize
+    downstream: DownstreamSize
     screening: ScreeningSize
 
 
@@ -105,8 +126,9 @@ def load(name: str) -> Profile:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file.name}: not valid TOML ({error}). Mend that line") from error
     profile = _build(Profile, {"name": name, **values}, file.name)
-    for key, known in (("task", TASKS), ("device", DEVICES)):
-        if (value := getattr(profile, key)) not in known:
+    words = ((profile, "task", TASKS), (profile, "device", DEVICES), (profile.translation, "precision", PRECISIONS))
+    for section, key, known in words:
+        if (value := getattr(section, key)) not in known:
             raise UserError(f"{file.name}: {key} = {value!r} is unknown. Choose one of: {', '.join(known)}")
     return profile
 

@@ -1,6 +1,7 @@
 """Progress bars: seen by a person at work, silent in a notebook that is executed headlessly."""
 
 import contextlib
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -56,6 +57,13 @@ def shared(context: BaseContext, about: str) -> Iterator[Any]:
 
 
 def join(counters: Any) -> None:
-    """Make this worker process report to the bar of the process that started it."""
+    """Make this worker process report to the bar of the process that started it, and end when that one is killed."""
     global _counters  # noqa: PLW0603 - one value a worker process, set once
     _counters = counters
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+
+
+def _end_with_owner() -> None:
+    if owner := multiprocessing.parent_process():
+        owner.join()
+        os._exit(1)

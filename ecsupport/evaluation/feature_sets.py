@@ -1,4 +1,4 @@
-"""What sets of image features say beyond one distance: its floor, its uncertainty, diversity (Table 1).
+"""What sets of image features say beyond one distance: its uncertainty, its floor, diversity, copies (Table 1).
 
 Uncertainty is by jackknife over patients, not by bootstrap: a resample with copies has less spread than the images
 it stands for, which moves a Fréchet distance, and pairs of copies at distance 0, which move a kernel distance.
@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.spatial.distance import cdist
 
+from ecsupport.core.errors import UserError
 from ecsupport.evaluation.classification import same_rows
 from ecsupport.evaluation.frechet import NotComputable, check_features
+from ecsupport.evaluation.hierarchical import MINIMUM_SEEDS, SCOPES
 from ecsupport.evaluation.proportions import check_level, number_patients
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
@@ -25,6 +27,7 @@ class Estimate:
     """A number, the same corrected for its bias, standard error and interval of the latter, number of patients.
 
     The bias is that of few images; it can be larger than the standard error, so `value` may lie outside low..high.
+    scope: one of hierarchical.SCOPES, what the interval speaks about;  n_seeds: trainings averaged over
     """
 
     value: float
@@ -33,64 +36,86 @@ class Estimate:
     low: float
     high: float
     n_patients: int
+    scope: str
+    n_seeds: int
 
 
 def jackknife(
-    statistic: Callable[..., float],
+    statistic: Callable[..., ArrayLike],
     patient_ids: Sequence[ArrayLike],
     *,
     rng: np.random.Generator,
     groups: int = 50,
     level: float = 0.95,
 ) -> Estimate:
-    """A statistic of several sets of images, with the interval of a delete-group jackknife over patients.
+    """A statistic of several sets of images, with the interval of a delete-group jackknife over patients, and seeds.
 
-    statistic: takes one boolean mask of the images to use for every set, (n_k,), and returns a number
+    statistic: takes one boolean mask of the images to use for every set, (n_k,), and returns a number, or one for
+    every training seed, (S,), whose mean T is estimated
     patient_ids: one array (n_k,) for every set; a patient in two sets is one patient
-    Patients fall into strata by the sets in which they have images (those with ultrasound, those with MRI), and each
-    stratum of g patients into min(g, groups) random groups of nearly equal size; `rng` does nothing where every
-    patient is a group. One group at a time is left out of all sets, which gives T_j where all give T. A stratum adds
+    Patients fall into strata (see `patient_strata`), and each stratum of g patients into min(g, groups) random groups
+    of nearly equal size; `rng` does nothing where every patient is a group. One group at a time is left out of all
+    sets, which gives T_j where all give T. A stratum adds
         (g - 1) (mean T_j - T) to the bias and (g - 1) / g sum_j (T_j - mean T_j)^2 to the variance
-    (Shao and Tu, The Jackknife and Bootstrap, 1995), the latter with g - 1 degrees of freedom; the strata's sum has
-    those of Satterthwaite, and the interval is the corrected value -/+ t standard errors. Without the correction a
-    difference of Fréchet distances is off by c / N, with another c for either generator.
-    Limit: with a dozen patients the standard error is itself uncertain; simulated intervals of nominal 0.95 covered
-    0.96 for a difference of Fréchet distances, 0.89 to 0.91 for one of kernel distances.
+    (Shao and Tu, The Jackknife and Bootstrap, 1995), the latter with g - 1 degrees of freedom. From MINIMUM_SEEDS
+    seeds on, their own variance is added, that of the S numbers divided by S, with S - 1 degrees of freedom; with
+    fewer the interval is over patients alone and the scope says so. The sum has the degrees of freedom of
+    Satterthwaite, and the interval is the corrected value -/+ t standard errors. Without the correction a difference
+    of Fréchet distances is off by c / N, with another c for either generator.
+    Limits: with a dozen patients the standard error is itself uncertain; simulated intervals of nominal 0.95 covered
+    0.96 for a difference of Fréchet distances, 0.89 to 0.91 for one of kernel distances, with seeds held fixed.
+    What patients and seeds do together is counted in both variances, which makes the interval a little too wide.
     Where nothing varies (standard error 0) low and high are NaN.
     Raises NotComputable where a stratum has one patient, or as the statistic does without a group; UserError for an
     empty patient_id or a level outside (0, 1).
     """
     check_level(level)
-    of_image, n_patients = number_patients(np.concatenate([np.asarray(ids, dtype=object) for ids in patient_ids]))
-    codes = np.split(of_image, np.cumsum([len(ids) for ids in patient_ids])[:-1])
-    present = np.array([np.isin(np.arange(n_patients), numbers) for numbers in codes])  # (sets, patients)
-    value = float(statistic(*(np.ones(len(numbers), dtype=bool) for numbers in codes)))
+    codes, strata = patient_strata(patient_ids)
+    of_seeds = np.atleast_1d(statistic(*(np.ones(len(numbers), dtype=bool) for numbers in codes)))
+    value, n_seeds = float(of_seeds.mean()), len(of_seeds)
     variances, freedom, bias = [], [], 0.0
-    for pattern in np.unique(present, axis=1).T:
-        patients = np.flatnonzero((present == pattern[:, None]).all(axis=0))
+    for patients in strata:
         if len(patients) < 2:
             raise NotComputable("1 patient in a set", "An interval over patients needs two or more of each kind")
         g = min(len(patients), groups)
         left_out = [
-            statistic(*(~np.isin(numbers, group) for numbers in codes))
+            np.mean(statistic(*(~np.isin(numbers, group) for numbers in codes)))
             for group in np.array_split(rng.permutation(patients), g)
         ]
         bias += (g - 1) * (float(np.mean(left_out)) - value)
         variances.append((g - 1) * np.var(left_out))
         freedom.append(g - 1)
-    corrected, error = value - bias, float(np.sqrt(np.sum(variances)))
-    if error == 0:
-        return Estimate(value, corrected, 0.0, np.nan, np.nan, n_patients)
-    degrees = error**4 / np.sum(np.square(variances) / freedom)
-    reach = float(stats.t.ppf((1 + level) / 2, degrees)) * error
-    return Estimate(value, corrected, error, corrected - reach, corrected + reach, n_patients)
+    if with_seeds := n_seeds >= MINIMUM_SEEDS:
+        variances.append(np.var(of_seeds, ddof=1) / n_seeds)
+        freedom.append(n_seeds - 1)
+    corrected, error, low, high = value - bias, float(np.sqrt(np.sum(variances))), np.nan, np.nan
+    if error > 0:
+        degrees = error**4 / np.sum(np.square(variances) / freedom)
+        reach = float(stats.t.ppf((1 + level) / 2, degrees)) * error
+        low, high = corrected - reach, corrected + reach
+    n_patients = sum(map(len, strata))
+    return Estimate(value, corrected, error, low, high, n_patients, SCOPES[0 if with_seeds else 1], n_seeds)
+
+
+def patient_strata(patient_ids: Sequence[ArrayLike]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Patients of several sets of images, by the sets in which they have images: those with ultrasound, with MRI, both.
+
+    patient_ids: one array (n_k,) for every set
+    Returns the patient's number of every image, (n_k,) for every set, and the numbers of each stratum. UserError for
+    an empty patient_id.
+    """
+    of_image, n_patients = number_patients(np.concatenate([np.asarray(ids, dtype=object) for ids in patient_ids]))
+    codes = np.split(of_image, np.cumsum([len(ids) for ids in patient_ids])[:-1])
+    present = np.array([np.isin(np.arange(n_patients), numbers) for numbers in codes])  # (sets, patients)
+    patterns = np.unique(present, axis=1).T
+    return codes, [np.flatnonzero((present == pattern[:, None]).all(axis=0)) for pattern in patterns]
 
 
 def jackknife_difference(
     distance: Distance,
     real: np.ndarray,
-    generated_a: np.ndarray,
-    generated_b: np.ndarray,
+    generated_a: Sequence[np.ndarray],
+    generated_b: Sequence[np.ndarray],
     real_patients: ArrayLike,
     source_patients: ArrayLike,
     *,
@@ -98,44 +123,78 @@ def jackknife_difference(
     groups: int = 50,
     level: float = 0.95,
 ) -> Estimate:
-    """distance(real, a) - distance(real, b): below 0 where generator a comes closer to the real images.
+    """distance(real, a) - distance(real, b), averaged over seeds: below 0 where generator a comes closer to real.
 
-    real: (n, d), of real_patients (n,);  generated_a, generated_b: (m, d), row i of each made from the same source
-    image, of source_patients (m,)
-    A patient is left out with her real images and with her translations by both generators. Raises as `jackknife`
-    and `distance` do, UserError where rows and patients differ in number.
+    real: (n, d), of real_patients (n,);  generated_a, generated_b: (m, d) for every training seed, the i-th of both
+    from the same seed, row i of all made from the same source image, of source_patients (m,)
+    A patient is left out with her real images and with all translations of hers.
+    Simulated 500 times, Fréchet distances of 4 Gaussian features, 22 real and 12 source patients of 3 images, 5 seeds
+    whose differences have a variance of 0, 0.05, 0.48 and 2.3: nominal 0.95 intervals covered the mean over all seeds
+    in 0.96, 0.96, 0.94 and 0.94; intervals over patients alone in 0.95, 0.94, 0.87 and 0.74.
+    Raises as `jackknife` and `distance` do, UserError where rows and patients or the seeds of a and b differ in number.
     """
-    real, generated_a, generated_b = check_features(real, generated_a, generated_b)
+    real, *generated = check_features(real, *generated_a, *generated_b)
+    if len(generated_a) != len(generated_b) or not len(generated_a):
+        raise UserError(
+            f"generated_a has {len(generated_a)} training seeds and generated_b {len(generated_b)}. "
+            "Give both for the same seeds, one or more"
+        )
     same_rows("real", real, "real_patients", real_patients)
-    for name, generated in (("generated_a", generated_a), ("generated_b", generated_b)):
-        same_rows(name, generated, "source_patients", source_patients)
+    for features in generated:
+        same_rows("generated", features, "source_patients", source_patients)
 
-    def difference(real_kept: np.ndarray, source_kept: np.ndarray) -> float:
-        kept = real[real_kept]
-        return distance(kept, generated_a[source_kept]) - distance(kept, generated_b[source_kept])
+    def differences(real_kept: np.ndarray, source_kept: np.ndarray) -> np.ndarray:
+        found = [distance(real[real_kept], features[source_kept]) for features in generated]
+        return np.subtract(*np.split(np.array(found), 2))
 
-    return jackknife(difference, [real_patients, source_patients], rng=rng, groups=groups, level=level)
+    return jackknife(differences, [real_patients, source_patients], rng=rng, groups=groups, level=level)
 
 
-def split_half_floor(
-    distance: Distance, real: np.ndarray, patient_ids: ArrayLike, *, rng: np.random.Generator, repeats: int = 20
-) -> float:
-    """Distance of real images to real images: between two random halves of the patients, mean over `repeats`.
+@dataclass(frozen=True)
+class Floor:
+    """Distance of real images to real images: mean and range over draws, number of images of a draw."""
 
-    real: (n, d), patient_ids: (n,)
-    It is taken with half the images, so for a biased distance it is higher than a floor of all of them would be.
-    Raises NotComputable for fewer than two patients, or as `distance` does.
+    mean: float
+    low: float
+    high: float
+    n_images: int
+
+
+def real_floor(
+    distance: Distance,
+    real: np.ndarray,
+    others: np.ndarray,
+    real_patients: ArrayLike,
+    other_patients: ArrayLike,
+    n_images: int,
+    *,
+    rng: np.random.Generator,
+    draws: int = 20,
+) -> Floor:
+    """Distance of real images to as many real images of other patients as there are translations: the best there is.
+
+    real: (n, d), those that translations are compared with;  others: (m, d), of other patients
+    n_images: of a draw, the number of translations, since a Fréchet distance falls with it. A draw takes the patients
+    in random order with all their images, the last one with as many as are still wanted.
+    Limit: draws of nearly all images are nearly the same, and their range then tells nothing.
+    Raises NotComputable where others are fewer than n_images, or as `distance` does; UserError as `check_features`
+    does, where rows and patients differ in number, or for a patient in both sets.
     """
-    (real,) = check_features(real)
-    same_rows("real", real, "patient_ids", patient_ids)
-    codes, n_patients = number_patients(patient_ids)
-    if n_patients < 2:
-        raise NotComputable("1 patient", "Halves need two or more")
-    values = []
-    for _ in range(repeats):
-        first = np.isin(codes, rng.permutation(n_patients)[: n_patients // 2])
-        values.append(distance(real[first], real[~first]))
-    return float(np.mean(values))
+    real, others = check_features(real, others)
+    same_rows("real", real, "real_patients", real_patients)
+    same_rows("others", others, "other_patients", other_patients)
+    codes, strata = patient_strata([real_patients, other_patients])
+    if np.isin(codes[1], codes[0]).any():
+        shared = np.asarray(other_patients)[np.isin(codes[1], codes[0])][0]
+        raise UserError(f"patient {shared} is in both sets. Draw the floor from other patients")
+    if len(others) < n_images:
+        raise NotComputable(f"{len(others)} images for a floor of {n_images}", "Give more images of other patients")
+    found = []
+    for _ in range(draws):
+        rank = rng.permutation(sum(map(len, strata)))  # (patients,)
+        first = np.argsort(rank[codes[1]], kind="stable")[:n_images]
+        found.append(distance(real, others[first]))
+    return Floor(float(np.mean(found)), float(min(found)), float(max(found)), n_images)
 
 
 def mean_pairwise_distance(features: np.ndarray, patient_ids: ArrayLike) -> float:
@@ -156,3 +215,71 @@ def mean_pairwise_distance(features: np.ndarray, patient_ids: ArrayLike) -> floa
         total += float(cdist(features[block], features)[others].sum())
         pairs += int(others.sum())
     return total / pairs
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """How near generated images lie to the training images, against real images of other patients.
+
+    ratio: median distance to the nearest training image, generated over real; low, high: its interval over patients
+    nearer: share of the generated images that lie nearer to a training image than any of the real images does
+    expected: that share where generated images are as new as the real ones, 1 / (number of real images + 1)
+    """
+
+    ratio: float
+    low: float
+    high: float
+    nearer: float
+    expected: float
+
+
+def nearest_distances(features: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Euclidean distance of each image to its nearest training image, (n,), in feature units.
+
+    features: (n, d), training: (m, d). Raises UserError as `check_features` does, ValueError without training images.
+    """
+    features, training = check_features(features, training)
+    blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
+    return np.concatenate([np.empty(0), *(cdist(block, training).min(axis=1) for block in blocks)])
+
+
+def memorisation(
+    generated: np.ndarray,
+    real: np.ndarray,
+    training: np.ndarray,
+    source_patients: ArrayLike,
+    real_patients: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+) -> Memorisation:
+    """Whether a generator repeats the images it was trained on: a ratio far below 1, many images nearer than expected.
+
+    generated: (n, d), from source images of source_patients (n,);  real: (m, d), of real_patients (m,) of whom no image
+    is among training, (k, d): the real images of the generator's target modality
+    The interval is the percentile interval of a bootstrap over the patients of both sets; copies in a resample do no
+    harm here, since each image is compared with the training images alone. A median far above 1 is no merit: noise
+    is far from every image.
+    Raises NotComputable where the real images' median is 0 or a set has one patient; UserError as `check_features`
+    does, where rows and patients differ in number, or for a level outside (0, 1).
+    """
+    check_level(level)
+    medians, nearest = [], []
+    for name, features, ids in (("generated", generated, source_patients), ("real", real, real_patients)):
+        same_rows(name, features, "patients", ids)
+        distances = nearest_distances(features, training)
+        codes, n_patients = number_patients(ids)
+        if n_patients < 2:
+            raise NotComputable("1 patient in a set", "An interval over patients needs two or more in each")
+        drawn = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n_resamples)  # (resamples, P)
+        medians.append(np.array([np.median(np.repeat(distances, times[codes])) for times in drawn]))
+        nearest.append(distances)
+    of_generated, of_real = nearest
+    if not np.median(of_real) > 0:
+        raise NotComputable("real images at distance 0 of training images", "Leave training images out of the real")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = np.quantile(medians[0] / medians[1], [(1 - level) / 2, (1 + level) / 2])
+    ratio = float(np.median(of_generated) / np.median(of_real))
+    nearer = float(np.mean(of_generated < of_real.min()))
+    return Memorisation(ratio, float(low), float(high), nearer, 1 / (len(of_real) + 1))

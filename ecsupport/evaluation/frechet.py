@@ -2,7 +2,7 @@
 
 Both sets are described by mean and covariance as if they were Gaussian (Heusel et al., NeurIPS 2017). Limits:
 - with N images the expected distance exceeds that of infinitely many by about c / N, and c depends on the generator:
-  compare equal numbers of images only, and show the floor that two halves of the real images give;
+  compare equal numbers of images only, show the floor that as many real images of other patients give, or extrapolate;
 - with no more images than features a covariance is singular, and the distance says more about that than about the
   images: it is refused.
 """

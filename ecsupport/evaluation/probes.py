@@ -50,6 +50,18 @@ def dice(called: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return 2 * (called & wanted).sum(axis=(1, 2)) / np.where(size, size, np.nan)
 
 
+def mean_by_patient(values: ArrayLike, patient_id: ArrayLike) -> np.ndarray:
+    """Mean of the patients' means, (S,). values: (S, N), one row a training seed, NaN left out; patient_id: (N,)."""
+    values, (_, index) = np.asarray(values, float), np.unique(np.asarray(patient_id), return_inverse=True)
+    means = []
+    for row in values:
+        known = ~np.isnan(row)
+        count = np.bincount(index[known])
+        total = np.bincount(index[known], row[known])
+        means.append((total[count > 0] / count[count > 0]).mean())
+    return np.array(means)
+
+
 def mean_over_patients(
     values: ArrayLike, patient_id: ArrayLike, rng: np.random.Generator, n_resamples: int = 10_000
 ) -> tuple[float, float, float, int]:

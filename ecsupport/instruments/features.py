@@ -6,8 +6,10 @@ both for the same, and rates raw MRI closer to ultrasound than blurred ultrasoun
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -129,16 +131,40 @@ def _classes(labels: Mapping[str, Tensor]) -> dict[str, int]:
     return {task: int(numbers.max()) + 1 for task, numbers in labels.items()}
 
 
+class Blocks(Protocol):
+    """Images in blocks of (b, H, W) uint8, such as `cohort.images.stream` gives."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The blocks in order."""
+
+
 @torch.inference_mode()
-def features(network: nn.Module, images: np.ndarray, batch: int = 256) -> np.ndarray:
+def features(network: nn.Module, images: np.ndarray | Blocks, batch: int = 32) -> np.ndarray:
     """Features of images, `batch` at a time, on the network's device.
 
-    network: takes (B, H, W) uint8, gives (B, d);  images: (N, H, W) uint8
+    network: takes (B, H, W) uint8, gives (B, d);  images: (N, H, W) uint8, or blocks, of which one is held at a time
     Returns (N, d) float64. Raises ValueError for other arrays or for none.
     """
-    if images.dtype != np.uint8 or images.ndim != 3 or not len(images):
-        raise ValueError(f"images of type {images.dtype} and shape {images.shape}; expected (N, H, W) uint8, N > 0")
-    where = next(network.parameters()).device
-    starts = progress.bar(range(0, len(images), batch), "features")
-    parts = [network(torch.from_numpy(np.array(images[s : s + batch])).to(where)) for s in starts]
-    return torch.cat(parts).double().cpu().numpy()
+    where, batches = next(network.parameters()).device, math.ceil(len(images) / batch)
+    # written into one array: a list of small ones would lie scattered between the network's, and keep their memory
+    found, done = np.empty((0, 0)), 0
+    for part in progress.bar(_batches(images, batch), "features", batches):
+        values = network(part.to(where)).cpu().numpy()
+        if not done:
+            found = np.empty((len(images), values.shape[1]))
+        found[done : done + len(values)] = values
+        done += len(values)
+    if not done or done != len(images):
+        raise ValueError(f"blocks of {done} images in all; expected {len(images)}, and more than 0")
+    return found
+
+
+def _batches(images: np.ndarray | Blocks, batch: int) -> Iterator[Tensor]:
+    for block in [images] if isinstance(images, np.ndarray) else images:
+        if block.dtype != np.uint8 or block.ndim != 3 or not len(block):
+            raise ValueError(f"images of type {block.dtype} and shape {block.shape}; expected (N, H, W) uint8, N > 0")
+        for start in range(0, len(block), batch):
+            yield torch.from_numpy(np.array(block[start : start + batch]))

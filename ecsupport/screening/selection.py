@@ -1,9 +1,15 @@
-"""Which weights of a training run are kept: the paper's two-threshold rule (Results, on LSNet)."""
+"""Which weights of a training run are kept: the paper's rules for LSNet and for Table 2, and the area under the curve.
+
+Which validations a rule looks at is said in `settings.Settings.selectable_after`.
+"""
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+RULES = ("dual", "sensitivity", "auc")
 ENOUGH = 0.95
 THRESHOLD = 0.5
 
@@ -21,18 +27,39 @@ def validate(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     }
 
 
-def select(history: pd.DataFrame) -> int:
-    """Step of the weights to keep: highest sensitivity while none reaches .95, else highest specificity among those.
+def select(history: pd.DataFrame, rule: str = "dual") -> int:
+    """Step of the weights that a rule keeps, of those in `history`.
 
+    dual: highest sensitivity while none reaches .95, else highest specificity among those; ties go to the higher of
+    the other rate, then to the higher area under the curve.  sensitivity, auc: the highest.  Then to the earlier step.
     history: columns step, sensitivity, specificity, auc (all on validation images); rows without a validation (NaN)
-    are passed over. Ties go to the higher of the other rate, then to the higher area under the curve, then to the
-    earlier step. ValueError where no row has a validation.
+    are passed over. ValueError where no row has a validation, or for another rule.
     """
+    if rule not in RULES:
+        raise ValueError(f"rule {rule!r} is unknown, expected one of {', '.join(RULES)}")
     rows = history.dropna(subset=["sensitivity", "specificity"])
     if rows.empty:
         raise ValueError("the history has no validation, expected at least one row with sensitivity and specificity")
-    enough = rows[rows["sensitivity"] >= ENOUGH]
-    first, second = ("sensitivity", "specificity") if enough.empty else ("specificity", "sensitivity")
-    candidates = rows if enough.empty else enough
-    best = candidates.sort_values([first, second, "auc", "step"], ascending=[False, False, False, True])
+    order = [rule]
+    if rule == "dual":
+        order = ["sensitivity", "specificity", "auc"]
+        enough = rows[rows["sensitivity"] >= ENOUGH]
+        if len(enough):
+            rows, order = enough, ["specificity", "sensitivity", "auc"]
+    best = rows.sort_values([*order, "step"], ascending=[False] * len(order) + [True])
     return int(best["step"].iloc[0])
+
+
+def suffix(rule: str) -> str:
+    """What a rule adds to the names of its weights and of its column: nothing for `dual`, LSNet's own."""
+    return "" if rule == "dual" else f"_{rule}"
+
+
+def all_positive(histories: Iterable[pd.DataFrame], rule: str) -> int:
+    """In how many training runs a rule kept a network that calls every validation image positive.
+
+    Such a network has the highest sensitivity there is (1, at specificity 0), and it need not have learnt anything.
+    histories: history.csv of runs that kept weights by the rule.
+    """
+    kept = pd.concat([history[history[f"chosen{suffix(rule)}"]] for history in histories])
+    return int(((kept["sensitivity"] == 1) & (kept["specificity"] == 0)).sum())

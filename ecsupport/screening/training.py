@@ -5,8 +5,7 @@ with less noise. Teacher and student start from random weights and learn togethe
 """
 
 import json
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,122 +16,17 @@ from torch import nn
 
 from ecsupport.core import artefacts, progress, training
 from ecsupport.core.errors import UserError
-from ecsupport.core.profiles import Profile
 from ecsupport.core.seeds import generator
-from ecsupport.screening import distillation, gradients, lsnet, selection
+from ecsupport.screening import distillation, gradients, selection
 from ecsupport.screening.inputs import augment, to_input
-from ecsupport.screening.mobilevit import tokens
+from ecsupport.screening.settings import Settings
 
-GUIDANCE = ("teacher", "simulator", "random", "none")
 COLUMNS = (
     "step", "phase", "rate", "teacher", "student", "distillation", "simulation", "teacher_share", "simulation_weight",
     "agreement", "raw_change", "smooth_change", "sensitivity", "specificity", "auc",
 )  # fmt: skip
-WARM_UP = 0.1  # of each phase
-LONG = 10_000  # steps from which the released learning rates are used; fewer need higher ones
-RELEASED_RATES = {"rate_mixed": 5e-4, "rate_real": 5e-5}
 RESUME = "last.pt"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """A training run but for its images and its seed.
-
-    guidance: who chooses the student's keys while training: the `teacher` (gradient distillation), its own untaught
-    `simulator`, or `random` keys drawn once and for all; `none` for networks with dense attention or without any.
-    knowledge: whether the teacher's soft labels enter the loss. A teacher is trained where either needs one.
-    smoothing: mu of Equation 17. rate_mixed, rate_real: highest learning rates of the two phases.
-    """
-
-    network: str
-    stem_stride: int
-    teacher_width: float
-    batch: int
-    mixed_steps: int
-    real_steps: int
-    validate_every: int
-    guidance: str = "none"
-    knowledge: bool = False
-    key_share: float = 1.0
-    fusion: str = "abs_mix"
-    simulation: str = "features"
-    smoothing: float = distillation.SMOOTHING
-    rate_mixed: float = 3e-3
-    rate_real: float = 1e-3
-    weight_decay: float = 1e-2
-
-    def __post_init__(self) -> None:
-        known = {
-            "network": lsnet.NAMES,
-            "guidance": GUIDANCE,
-            "simulation": distillation.SIMULATIONS,
-            "fusion": lsnet.sparse_attention.FUSIONS,
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown, expected one of {', '.join(values)}")
-        if (self.network == "lsnet") == (self.guidance == "none"):
-            raise ValueError(f"guidance {self.guidance!r} does not go with the network {self.network!r}")
-
-    @classmethod
-    def of(cls, profile: Profile, network: str = "lsnet", **changes: Any) -> "Settings":
-        """The settings of a network in a profile; `changes` make it an ablation.
-
-        LSNet alone is distilled. Its share of keys is that of the released code, 1/25, where that leaves at least 16
-        keys of the first block, else 1/10. UserError for an image size that no MobileViT can take.
-        """
-        size = profile.screening
-        student = network == "lsnet"
-        settings = cls(
-            network=network,
-            stem_stride=size.stem_stride,
-            teacher_width=size.teacher_width,
-            batch=size.batch,
-            mixed_steps=size.mixed_steps,
-            real_steps=size.real_steps,
-            validate_every=size.validate_every,
-            guidance="teacher" if student else "none",
-            knowledge=student,
-            key_share=1 / 25 if tokens(profile.image_size, size.stem_stride)[0] >= 400 else 1 / 10,
-        )
-        return replace(settings, **({} if settings.steps < LONG else RELEASED_RATES) | changes)
-
-    @property
-    def steps(self) -> int:
-        """Steps of both phases."""
-        return self.mixed_steps + self.real_steps
-
-    @property
-    def selectable_after(self) -> int:
-        """Weights are kept from validations after this step: those of the second half of the last phase."""
-        return self.steps - (1 + (self.real_steps or self.mixed_steps)) // 2
-
-    @property
-    def taught(self) -> bool:
-        """Whether a teacher is trained along."""
-        return self.knowledge or self.guidance == "teacher"
-
-    def rate(self, step: int) -> float:
-        """Learning rate at a step (from 0): in each phase a linear rise, then a cosine to zero."""
-        mixed = step < self.mixed_steps
-        highest, length = (self.rate_mixed, self.mixed_steps) if mixed else (self.rate_real, self.real_steps)
-        done = (step if mixed else step - self.mixed_steps) + 1
-        rise = max(1, round(WARM_UP * length))
-        if done <= rise:
-            return highest * done / rise
-        return highest * (1 + math.cos(math.pi * (done - rise) / (length - rise + 1))) / 2
-
-    def build(self, name: str, seed: int | str) -> nn.Module:
-        """The network `name` with weights drawn for `seed`."""
-        return lsnet.build(
-            name,
-            training.torch_generator("screening", seed, name),
-            stem_stride=self.stem_stride,
-            key_share=self.key_share,
-            fusion=self.fusion,
-            keys="random" if self.guidance == "random" else "simulator",
-            teacher_width=self.teacher_width,
-        )
+FILES = {"network": "weights", "teacher": "teacher"}
 
 
 def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artefacts.Spec:
@@ -140,6 +34,8 @@ def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artef
 
     `data` names a deposit with image (N, S, S) uint8, label (N,) int64, real (N,) bool, validation_image and
     validation_label. A run that was killed goes on where it stopped, to the same bits (on the CPU).
+    The column `chosen` marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
+    weights_auc.pt with the column chosen_auc, and so on.
     """
     arguments = {"settings": asdict(settings), "data": data, "seed": seed, "device": device}
     return artefacts.Spec("screening", train, arguments, resumable=True)
@@ -152,7 +48,7 @@ def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: 
     TrainingError at the first loss that is not a finite number.
     """
     arrays = artefacts.withdraw(data)
-    examine(arrays)
+    examine(arrays, settings["real_steps"] > 0)
     with training.reproducible(1):
         run = Run(folder, Settings(**settings), arrays, data, seed, device)
         run.resume()
@@ -162,13 +58,14 @@ def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: 
         run.finish()
 
 
-def examine(arrays: dict[str, np.ndarray]) -> None:
-    """UserError where a label is neither 0 nor 1, or a class is missing among training, real or validation images."""
-    sets = {
-        "training": arrays["label"],
-        "real training": arrays["label"][arrays["real"]],
-        "validation": arrays["validation_label"],
-    }
+def examine(arrays: dict[str, np.ndarray], second_phase: bool) -> None:
+    """UserError where a label is neither 0 nor 1, or a class is missing among training or validation images.
+
+    The second phase needs both classes among the real training images too.
+    """
+    sets = {"training": arrays["label"], "validation": arrays["validation_label"]}
+    if second_phase:
+        sets["real training"] = arrays["label"][arrays["real"]]
     for name, label in sets.items():
         if (other := np.setdiff1d(label, (0, 1))).size:
             raise UserError(f"a {name} image has the label {other[0]}. Labels are 0 (negative) and 1 (positive)")
@@ -201,19 +98,21 @@ class Run:
             )
         label, real = np.asarray(arrays["label"]), np.asarray(arrays["real"])
         self.pools = {
-            phase: [np.flatnonzero((label == value) & shown) for value in (1, 0)]
+            phase: [
+                part
+                for value, count in ((1, settings.batch // 2), (0, settings.batch - settings.batch // 2))
+                for part in sources((label == value) & shown, real, count, settings.synthetic_share)
+            ]
             for phase, shown in ((1, np.ones_like(real)), (2, real))
         }
         self.history = torch.full((settings.steps, len(COLUMNS)), torch.nan, dtype=torch.float64)
         self.done = 0
-        self.best: dict[str, Any] = {}
+        self.best: dict[str, dict[str, Any]] = {}
 
     def draw(self, step: int) -> np.ndarray:
         """Places in the training set of a step's images, half of them positive."""
         rng = generator("screening", self.seed, "batch", step)
-        positive, negative = self.pools[self.phase(step)]
-        half = self.settings.batch // 2
-        return np.concatenate([rng.choice(positive, half), rng.choice(negative, self.settings.batch - half)])
+        return np.concatenate([rng.choice(places, count) for places, count in self.pools[self.phase(step)]])
 
     def phase(self, step: int) -> int:
         """1 for all images, 2 for real ones alone."""
@@ -263,18 +162,15 @@ class Run:
         return frame.astype({"step": int, "phase": int})
 
     def validate(self, step: int) -> None:
-        """Score the validation images; keep the weights where they are the ones to select.
-
-        Only the second half of the last phase is looked at: an untrained network that calls every image positive has
-        the highest sensitivity of all. (The released code looks at the last epochs.)
-        """
+        """Score the validation images; keep the weights where a rule selects them."""
         probability = predict(self.networks["network"], self.arrays["validation_image"])
         self.record(step, **selection.validate(np.asarray(self.arrays["validation_label"]), probability))
-        late = self.frame()
-        late = late[late["step"] > self.settings.selectable_after]
-        if len(late) and selection.select(late) == self.done:
-            weights = {k: v.detach().clone() for k, v in self.networks.state_dict().items()}
-            self.best = {"step": self.done, "weights": weights}
+        weights = {k: v.detach().clone() for k, v in self.networks.state_dict().items()}
+        history = self.frame()
+        for rule in self.settings.rules:
+            rows = history[history["step"] > self.settings.selectable_after(rule)]
+            if len(rows) and selection.select(rows, rule) == self.done:
+                self.best[rule] = {"step": self.done, "weights": weights}
 
     def keep(self) -> None:
         """Write the checkpoint."""
@@ -301,28 +197,48 @@ class Run:
 
     def finish(self) -> None:
         """Write what is kept and remove the checkpoint."""
-        for role, file in (("network", "weights.pt"), ("teacher", "teacher.pt")):
-            if role in self.networks:
-                self.networks.load_state_dict(self.best["weights"])
-                weights = {k: v.cpu() for k, v in self.networks[role].state_dict().items()}
-                training.save(self.folder / file, self.configuration, weights)
-        frame = self.frame()
-        frame["chosen"] = frame["step"] == self.best["step"]
-        frame.to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
+        history = self.frame()
+        for rule in self.settings.rules:
+            self.networks.load_state_dict(self.best[rule]["weights"])
+            for role, network in self.networks.items():
+                weights = {k: v.cpu() for k, v in network.state_dict().items()}
+                training.save(self.folder / file_name(role, rule), self.configuration, weights)
+            history[f"chosen{selection.suffix(rule)}"] = history["step"] == self.best[rule]["step"]
+        history.to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
         (self.folder / RESUME).unlink()
 
 
-def restore(folder: Path, role: str = "network", device: str = "cpu") -> nn.Module:
+def sources(
+    shown: np.ndarray, real: np.ndarray, count: int, synthetic_share: float | None
+) -> list[tuple[np.ndarray, int]]:
+    """From which places of the training set the `count` images of one class are drawn, and how many from each.
+
+    shown, real: (N,) bool, the images of the class, and the real ones of all. Where the class has real and synthetic
+    images, `synthetic_share` of the draws are synthetic, however many there are: with synthetic images of both
+    classes, the source of an image then tells nothing about its class.
+    """
+    if synthetic_share is None or real[shown].all() or not real[shown].any():
+        return [(np.flatnonzero(shown), count)]
+    synthetic = round(synthetic_share * count)
+    return [(np.flatnonzero(shown & real), count - synthetic), (np.flatnonzero(shown & ~real), synthetic)]
+
+
+def file_name(role: str, rule: str) -> str:
+    """File of the weights of a role, network or teacher, that a rule kept."""
+    return f"{FILES[role]}{selection.suffix(rule)}.pt"
+
+
+def restore(folder: Path, role: str = "network", device: str = "cpu", rule: str | None = None) -> nn.Module:
     """The trained network of an artefact, in eval mode; `role` teacher for its teacher.
 
-    UserError where there is none, or the file does not belong to the folder.
+    rule: whose weights, by default those of the first rule of the settings. UserError where there are none, or the
+    file does not belong to the folder.
     """
-    file = folder / {"network": "weights.pt", "teacher": "teacher.pt"}[role]
     arguments = json.loads((folder / artefacts.PROVENANCE).read_text())["arguments"]
     settings = Settings(**arguments["settings"])
-    configuration = {**arguments["settings"], **{k: arguments[k] for k in ("data", "seed", "device")}}
+    configuration = {**asdict(settings), **{k: arguments[k] for k in ("data", "seed", "device")}}
     network = settings.build(settings.network if role == "network" else "teacher", arguments["seed"])
-    network.load_state_dict(training.load(file, configuration))
+    network.load_state_dict(training.load(folder / file_name(role, rule or settings.rules[0]), configuration))
     return network.to(training.device(device)).eval()
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ecsupport.translation.released import DynamicRegionConvolution
+
 Source = torch.Generator | Sequence[torch.Generator | None] | None
 NOISE_SCALE = 0.3  # spread of the noise scales at the start, in units of a normalised feature
 
@@ -96,31 +98,83 @@ class Up(nn.Module):
         return (x if self.noise is None else self.noise(x, source)).relu_()
 
 
-class Hourglass(nn.Module):
-    """Image to image: a convolution, halvings, residual blocks, doublings, a convolution and Tanh.
+class Encoder(nn.Module):
+    """Image to inner map: a convolution, halvings, residual blocks.
 
-    (N, inputs, H, W) to (N, outputs, H, W) in [-1, 1]. `width` channels at full size, twice as many at each halving.
-    With `noisy`, noise enters every residual block and every doubling.
+    (N, inputs, H, W) to (N, width * 2**downsamplings, H / 2**downsamplings, W / 2**downsamplings). With `regions`, a
+    dynamic region-aware convolution stands before the residual blocks, as in the released code.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, width: int, downsamplings: int, residual_blocks: int, noisy: bool
+        self, inputs: int, width: int, downsamplings: int, residual_blocks: int, noisy: bool, regions: bool = False
     ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(downsamplings + 1)]
         self.first = Convolution(inputs, width)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1, bias=False) for a, b in pairwise(widths))
+        self.regions = DynamicRegionConvolution(widths[-1]) if regions else None
+        self.blocks = nn.ModuleList(Residual(widths[-1], noisy) for _ in range(residual_blocks))
+
+    def forward(self, x: torch.Tensor, source: Source = None, taps: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Encode `x`. A list `taps` receives four maps: first layer, last halving, first and middle residual block."""
+        maps = []
+        for conv in (self.first, *self.down):
+            x = normalise(conv(x)).relu_()  # in place: at these sizes new memory costs more than arithmetic
+            maps.append(x)
+        if self.regions is not None:
+            x = self.regions(x)
+        for block in self.blocks:
+            x = block(x, source)
+            maps.append(x)
+        if taps is not None:
+            lowest = len(self.down)
+            taps += [maps[0], maps[lowest], maps[lowest + 1], maps[lowest + (len(self.blocks) + 1) // 2]]
+        return x
+
+
+class Decoder(nn.Module):
+    """Inner map to image: residual blocks, doublings, a convolution and Tanh; the way back of `Encoder`.
+
+    To (N, outputs, H, W) in [-1, 1]. With `noisy`, noise enters every residual block and every doubling.
+    """
+
+    def __init__(self, outputs: int, width: int, downsamplings: int, residual_blocks: int, noisy: bool) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(downsamplings + 1)]
         self.blocks = nn.ModuleList(Residual(widths[-1], noisy) for _ in range(residual_blocks))
         self.up = nn.ModuleList(Up(b, a, noisy) for a, b in reversed(list(pairwise(widths))))
         self.last = Convolution(width, outputs, bias=True)
 
     def forward(self, x: torch.Tensor, source: Source = None) -> torch.Tensor:
-        """Map `x`, with noise from `source`."""
-        for conv in (self.first, *self.down):
-            x = normalise(conv(x)).relu_()  # in place: at these sizes new memory costs more than arithmetic
+        """Decode `x`, with noise from `source`."""
         for block in (*self.blocks, *self.up):
             x = block(x, source)
         return torch.tanh(self.last(x))
+
+
+class Hourglass(nn.Module):
+    """Image to image: `Encoder` with all residual blocks, then `Decoder` without.
+
+    (N, inputs, H, W) to (N, outputs, H, W) in [-1, 1]; `noisy` and `regions` as there.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int,
+        downsamplings: int,
+        residual_blocks: int,
+        noisy: bool,
+        regions: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(inputs, width, downsamplings, residual_blocks, noisy, regions)
+        self.decoder = Decoder(outputs, width, downsamplings, 0, noisy)
+
+    def forward(self, x: torch.Tensor, source: Source = None, taps: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """Map `x`, with noise from `source`; `taps` as in `Encoder`."""
+        return self.decoder(self.encoder(x, source, taps), source)
 
 
 class Patches(nn.Module):
@@ -154,9 +208,10 @@ def halvings(image_size: int) -> int:
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights N(0, 0.02), as the paper's code does, and noise scales N(0, 0.3); biases to zero.
+    """Draw the weights of convolutions N(0, 0.02), as the paper's code does, of linear layers N(0, 2 / inputs) (He).
 
-    ValueError for a layer that has weights of another kind: it would keep what torch's global generator drew.
+    Noise scales are N(0, 0.3), biases zero. ValueError for a layer that has weights of another kind: it would keep
+    what torch's global generator drew.
     """
     for layer in module.modules():
         own = dict(layer.named_parameters(recurse=False))
@@ -164,6 +219,8 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             for name, parameter in own.items():
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                     spread = 0.02 if name == "weight" else 0.0
+                elif isinstance(layer, nn.Linear):
+                    spread = (2 / layer.in_features) ** 0.5 if name == "weight" else 0.0
                 elif isinstance(layer, Noise):
                     spread = NOISE_SCALE
                 else:

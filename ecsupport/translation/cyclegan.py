@@ -1,34 +1,34 @@
-"""CycleGAN: SG-CycleGAN without shared encoder, feature consistency and domain term (Table 1's comparator).
+"""CycleGAN: SG-CycleGAN without shared encoder, feature consistency and domain term (Table 1's comparator)."""
 
-Its residual blocks are as many as bring the parameters of one direction nearest to those of SG-CycleGAN.
-"""
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from ecsupport.translation import losses, sg_cyclegan
-from ecsupport.translation.blocks import Hourglass, Residual, parameters
-from ecsupport.translation.interface import Cache, Terms, Translator, frozen, noise_of_fakes
+from ecsupport.translation import budget, losses
+from ecsupport.translation.blocks import Hourglass
+from ecsupport.translation.interface import Cache, Terms, Translator, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 
-def residual_blocks(settings: Settings) -> int:
-    """Number of residual blocks at which one direction has about as many parameters as one of SG-CycleGAN."""
-    s = settings
-    with torch.device("meta"):  # counted, not made
-        aim = parameters(*sg_cyclegan.networks(settings))
-        bare = parameters(Hourglass(1, 1, s.width, s.downsamplings, 0, noisy=True))
-        block = parameters(Residual(s.width * 2**s.downsamplings, noisy=True))
-    return round((aim - bare) / block)
-
-
 class CycleGAN(Translator):
-    """Two independent generators tied by cycle consistency alone."""
+    """Two independent generators tied by cycle consistency alone (Zhu et al., ICCV 2017).
+
+    Weights: cycle 10 and identity half of it, as in that source (its code; the paper uses identity where colours
+    matter). Least squares, image pool and halved discriminator loss are its, too; the generators are smaller.
+    """
+
+    WEIGHTS: ClassVar = {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        size = (settings.width, settings.downsamplings, residual_blocks(settings))
-        self.to_us, self.to_mri = Hourglass(1, 1, *size, noisy=True), Hourglass(1, 1, *size, noisy=True)
+        s = settings
+
+        def generator(blocks: int) -> Hourglass:
+            return Hourglass(1, 1, s.width, s.downsamplings, blocks, noisy=True)
+
+        blocks = budget.residual_blocks(settings, lambda number: [generator(number)])
+        self.to_us, self.to_mri = generator(blocks), generator(blocks)
 
     def path(self, direction: str) -> tuple[nn.Module, ...]:
         """The one generator of the direction."""
@@ -40,16 +40,14 @@ class CycleGAN(Translator):
         """The terms of Equation 9 that CycleGAN has: adversarial, cycle, identity."""
         sizes = len(mri), len(us)
         noise = noise_of_fakes(sizes, source)
-        with frozen(self.discriminators):
+        with self.judged():
             real = torch.cat([mri, us])
             fake_us, us_same = self.to_us(real, noise[0]).split(sizes)
             mri_same, fake_mri = self.to_mri(real, noise[1]).split(sizes)
             mri_again, us_again = self.to_mri(fake_us), self.to_us(fake_mri)
-            mode = self.settings.gan_mode
             terms = {
-                "gan": losses.adversarial(self.discriminators["us"](fake_us), True, mode)
-                + losses.adversarial(self.discriminators["mri"](fake_mri), True, mode),
+                "gan": self.pleasing(fake_us, fake_mri),
                 "cycle": losses.cycle(mri, mri_again, us, us_again),
                 "identity": losses.identity(mri, mri_same, us, us_same),
             }
-        return self.settings.weights.total(terms), terms, Cache(fake_us.detach(), fake_mri.detach())
+        return self.total(terms), terms, Cache(fake_us.detach(), fake_mri.detach())

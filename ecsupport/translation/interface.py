@@ -7,13 +7,14 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from ecsupport.core.errors import UserError
 from ecsupport.translation.blocks import Patches, Source, halvings, parameters
-from ecsupport.translation.losses import discrimination
+from ecsupport.translation.losses import adversarial, discrimination
 from ecsupport.translation.settings import Settings
 
 DIRECTIONS = ("mri_to_us", "us_to_mri")
@@ -36,14 +37,21 @@ class Cache:
 class Translator(nn.Module, ABC):
     """Two generators and two discriminators; images are (N, 1, H, W) float32 in [-1, 1] throughout.
 
-    A subclass says which networks make up each direction and what its generators minimise.
+    A subclass says which networks make up each direction, and what its generators minimise: its terms and, in
+    `WEIGHTS`, what each counts. UserError where the settings weigh a term that it does not have.
     """
 
     domains = ("mri", "us")
+    WEIGHTS: ClassVar[dict[str, float]]
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
+        if unknown := sorted(set(settings.weights) - set(self.WEIGHTS)):
+            raise UserError(
+                f"weights: {type(self).__name__} has no term {unknown[0]!r}. Its terms are: {', '.join(self.WEIGHTS)}"
+            )
+        self.weights = {**self.WEIGHTS, **settings.weights}
         kinds = {name: Patches(1, 2 * settings.width, halvings(settings.image_size)) for name in self.domains}
         self.discriminators = nn.ModuleDict(kinds)
 
@@ -58,8 +66,22 @@ class Translator(nn.Module, ABC):
         """What the generators minimise on one unpaired batch, its unweighted terms, and what later steps need.
 
         progress: share of the training done, 0 to 1;  source: where noise comes from, None for none.
-        Discriminators and auxiliary networks are frozen: backward leaves their gradients as they are.
+        Discriminators and auxiliary networks are frozen: backward leaves their gradients as they are (but see
+        `released`).
         """
+
+    def judged(self, *others: nn.Module) -> contextlib.AbstractContextManager:
+        """Within, discriminators and `others` judge and do not learn; unless the settings leave them unfrozen."""
+        return contextlib.nullcontext() if self.settings.unfrozen else frozen(self.discriminators, *others)
+
+    def pleasing(self, fake_us: torch.Tensor, fake_mri: torch.Tensor) -> torch.Tensor:
+        """The generators' side of Equations 2 and 3: how far the fakes are from being taken for real."""
+        asked = (("us", fake_us), ("mri", fake_mri))
+        return sum(adversarial(self.discriminators[name](fake), True, self.settings.gan_mode) for name, fake in asked)
+
+    def total(self, terms: Terms) -> torch.Tensor:
+        """The weighted sum of the terms; Equation 9 in SG-CycleGAN."""
+        return sum(self.weights[name] * term for name, term in terms.items())
 
     def discriminator_step(self, mri: torch.Tensor, us: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Terms]:
         """What the discriminators minimise, Equations 2 and 3: real images against the fakes of `cache`."""
@@ -112,10 +134,15 @@ class Translator(nn.Module, ABC):
             )
 
     def parameter_report(self) -> dict[str, int]:
-        """Numbers of parameters: of each direction, of both together, of what they share, of the discriminators."""
+        """Numbers of parameters: each direction, both together, what they share, what only training needs.
+
+        The last counts discriminators, which stand beside it on their own, and whatever else does not translate.
+        """
         one, other = (self.path(direction) for direction in DIRECTIONS)
         report = {"mri_to_us": parameters(*one), "us_to_mri": parameters(*other), "total": parameters(*one, *other)}
         report["shared"] = report["mri_to_us"] + report["us_to_mri"] - report["total"]
+        translating = {p for direction in DIRECTIONS for network in self.path(direction) for p in network.parameters()}
+        report["training only"] = sum(p.numel() for p in self.parameters() if p not in translating)
         return {**report, "discriminators": parameters(self.discriminators)}
 
 
@@ -126,6 +153,13 @@ def noise_of_fakes(sizes: tuple[int, int], source: torch.Generator | None) -> tu
     """
     mri, us = sizes
     return [source] * mri + [None] * us, [None] * mri + [source] * us
+
+
+def noise_like(x: torch.Tensor, source: torch.Generator | None) -> torch.Tensor:
+    """Standard normal noise of the shape of `x` from a generator; zeros without one."""
+    if source is None:
+        return torch.zeros_like(x)
+    return torch.randn(x.shape, generator=source, device=source.device).to(x)
 
 
 @contextlib.contextmanager

@@ -1,36 +1,16 @@
-"""The loss terms of the translators, Equations 2 to 9, gradient reversal, and the pool of remembered fakes.
+"""The loss terms of the translators, Equations 2 to 8, gradient reversal, and the pool of remembered fakes.
 
 x is an MRI, y an ultrasound image; G: mri -> us, F: us -> mri, E the shared encoder (MAFE), D the discriminators.
 All terms are means over images, pixels or patches, and are returned unweighted.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 GAN_MODES = ("lsgan", "vanilla")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of the terms in Equation 9: 1 for the adversarial terms, lambda_1 = 10, lambda_2 = 5."""
-
-    gan: float = 1.0
-    cycle: float = 10.0
-    feature: float = 10.0
-    domain: float = 5.0
-    identity: float = 5.0
-
-    def total(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Equation 9: the weighted sum of the terms that a translator has; ValueError for a term without weight."""
-        unknown = sorted(set(terms) - {f.name for f in fields(self)})
-        if unknown:
-            raise ValueError(f"no weight for the term {unknown[0]!r}")
-        return sum(getattr(self, name) * term for name, term in terms.items())
 
 
 def adversarial(logits: torch.Tensor, real: bool, mode: str = "lsgan") -> torch.Tensor:
@@ -74,6 +54,17 @@ def domain(mri: torch.Tensor, us: torch.Tensor) -> torch.Tensor:
 def identity(mri: torch.Tensor, mri_same: torch.Tensor, us: torch.Tensor, us_same: torch.Tensor) -> torch.Tensor:
     """Equation 8: mean |G(y) - y| plus mean |F(x) - x|."""
     return functional.l1_loss(us_same, us) + functional.l1_loss(mri_same, mri)
+
+
+def contrast(queries: torch.Tensor, keys: torch.Tensor, temperature: float = 0.07) -> torch.Tensor:
+    """InfoNCE of patches (Park et al., ECCV 2020, section 3): how surely each query finds the key of its own place.
+
+    queries, keys: (N, P, D) of length 1; the other P - 1 places of the same image are the wrong answers. The default
+    temperature is that source's and DCLGAN's.
+    """
+    logits = queries @ keys.transpose(1, 2) / temperature  # (N, P, D) @ (N, D, P) -> (N, P, P)
+    right = torch.arange(queries.shape[1], device=queries.device).expand(len(queries), -1)
+    return functional.cross_entropy(logits.flatten(0, 1), right.flatten())  # (N, P, P) -> (N P, P)
 
 
 class _Reverse(torch.autograd.Function):

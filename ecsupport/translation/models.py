@@ -1,15 +1,25 @@
-"""The translators by name: those that Table 1 compares."""
+"""The translators by name: the five that Table 1 compares, and SG-CycleGAN without its guidance."""
 
 import torch
 
 from ecsupport.core.errors import UserError
 from ecsupport.translation.blocks import initialise
 from ecsupport.translation.cyclegan import CycleGAN
+from ecsupport.translation.dclgan import DCLGAN
 from ecsupport.translation.interface import Translator
+from ecsupport.translation.munit import MUNIT
 from ecsupport.translation.settings import Settings
-from ecsupport.translation.sg_cyclegan import SGCycleGAN
+from ecsupport.translation.sg_cyclegan import SGCycleGAN, Unguided
+from ecsupport.translation.unit import UNIT
 
-MODELS: dict[str, type[Translator]] = {"cyclegan": CycleGAN, "sg_cyclegan": SGCycleGAN}
+MODELS: dict[str, type[Translator]] = {
+    "cyclegan": CycleGAN,
+    "unit": UNIT,
+    "munit": MUNIT,
+    "dclgan": DCLGAN,
+    "sg_cyclegan": SGCycleGAN,
+    "unguided": Unguided,
+}
 
 
 def build(name: str, settings: Settings, generator: torch.Generator) -> Translator:

@@ -1,4 +1,4 @@
-"""What a translator is trained with: sizes, optimiser and the weights of Equation 9 (Methods, on SG-CycleGAN)."""
+"""What a translator is trained with: sizes, optimiser, weights of its terms (Methods, on SG-CycleGAN)."""
 
 import dataclasses
 import json
@@ -8,18 +8,23 @@ from typing import Any
 
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import TranslationSize
-from ecsupport.translation.losses import GAN_MODES, Weights
+from ecsupport.translation.losses import GAN_MODES
 
 PAPER_WIDTH = 64  # channels at full size
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes and hyperparameters of one training run; the defaults are the paper's.
+    """Sizes and hyperparameters of one training run, the same for all translators; the defaults are the paper's.
 
-    image_size: side in pixels;  width: channels at full size;  decay_from: share of the run after which the learning
-    rate falls linearly to 0;  pool: images that the discriminators remember;  snapshots: shares of the run at which
-    the translations of the followed images are kept
+    image_size: side in pixels;  width: channels at full size;  batch: images of each domain in a step;
+    learning_rate, betas: Adam's, as printed for SG-CycleGAN and as in the sources of CycleGAN and DCLGAN; those of UNIT
+    and MUNIT have 1e-4 over a hundred times as many steps;  decay_from: share of the run after which the learning rate
+    falls linearly to 0;  pool: images that the discriminators remember, as in CycleGAN's source;  gan_mode: see
+    `losses.adversarial`;  weights: those that replace a translator's own, by term;  snapshots: shares of the run at
+    which the translations of the followed images are kept;  precision: in which the networks compute
+    accumulation, dynamic_regions, unfrozen: see `released`
     """
 
     image_size: int
@@ -28,13 +33,17 @@ class Settings:
     residual_blocks: int
     batch: int
     steps: int
+    precision: str = "float32"
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     decay_from: float = 1 / 6
     pool: int = 50
     gan_mode: str = "lsgan"
-    weights: Weights = field(default_factory=Weights)
+    weights: Mapping[str, float] = field(default_factory=dict)
     snapshots: tuple[float, ...] = (0.0, 0.05, 0.15, 0.35, 0.65, 1.0)
+    accumulation: int = 1
+    dynamic_regions: bool = False
+    unfrozen: bool = False
 
     def __post_init__(self) -> None:
         step = 2**self.downsamplings
@@ -43,8 +52,9 @@ class Settings:
                 f"images of {self.image_size} pixels cannot be halved {self.downsamplings} times. "
                 f"Choose an image size that is a multiple of {step}"
             )
-        if self.gan_mode not in GAN_MODES:
-            raise UserError(f"gan_mode {self.gan_mode!r} is unknown. Choose one of: {', '.join(GAN_MODES)}")
+        for name, known in (("gan_mode", GAN_MODES), ("precision", PRECISIONS)):
+            if (value := getattr(self, name)) not in known:
+                raise UserError(f"{name} {value!r} is unknown. Choose one of: {', '.join(known)}")
 
     @classmethod
     def of(cls, size: TranslationSize, **others: Any) -> "Settings":
@@ -65,7 +75,7 @@ class Settings:
     def from_json(cls, values: Mapping[str, Any]) -> "Settings":
         """Back from `to_json`."""
         tuples = {key: tuple(values[key]) for key in ("betas", "snapshots")}
-        return cls(**{**values, **tuples, "weights": Weights(**values["weights"])})
+        return cls(**{**values, **tuples})
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ... steps - 1: constant, then linear towards 0, which it reaches at `steps`."""

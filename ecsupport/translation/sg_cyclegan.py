@@ -2,15 +2,17 @@
 
 G = H_us(E(x)) and F = H_mri(E(y)). E, the modality-agnostic feature extractor, gives a full-size feature image; a
 domain classifier behind a gradient reversal makes it forget the modality, a consistency term keeps the anatomy.
-The dynamic region-aware convolution of the paper's code is not in the paper and is left out.
+What the released code does otherwise is in `released`, off by default.
 """
+
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from ecsupport.translation import losses
-from ecsupport.translation.blocks import Hourglass, Patches
-from ecsupport.translation.interface import Cache, Terms, Translator, frozen, noise_of_fakes
+from ecsupport.translation import budget, losses
+from ecsupport.translation.blocks import Patches
+from ecsupport.translation.interface import Cache, Terms, Translator, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 
@@ -26,22 +28,18 @@ class DomainClassifier(nn.Module):
         return self.patches(features).mean(dim=(2, 3))
 
 
-def networks(settings: Settings) -> tuple[Hourglass, Hourglass]:
-    """A shared encoder and one private branch: what one direction is made of."""
-    s = settings
-    return (
-        Hourglass(1, s.width // 2, s.width, s.downsamplings, 0, noisy=False),
-        Hourglass(s.width // 2, 1, s.width, s.downsamplings, s.residual_blocks, noisy=True),
-    )
-
-
 class SGCycleGAN(Translator):
-    """Structure-guided CycleGAN: translations through features that both modalities share."""
+    """Structure-guided CycleGAN: translations through features that both modalities share.
+
+    Weights: Equation 9 with lambda_1 = 10 and lambda_2 = 5, as printed.
+    """
+
+    WEIGHTS: ClassVar = {"gan": 1.0, "cycle": 10.0, "feature": 10.0, "domain": 5.0, "identity": 5.0}
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.encoder, self.to_us = networks(settings)
-        _, self.to_mri = networks(settings)
+        self.encoder, self.to_us = budget.structure_guided(settings)
+        _, self.to_mri = budget.structure_guided(settings)
         self.classifier = DomainClassifier(settings.width // 2, settings.width)
 
     def path(self, direction: str) -> tuple[nn.Module, ...]:
@@ -62,28 +60,35 @@ class SGCycleGAN(Translator):
         """Equation 9 on one batch. Domain features are those of the real images only."""
         sizes = len(mri), len(us)
         noise = noise_of_fakes(sizes, source)
-        with frozen(self.discriminators, self.classifier):
+        with self.judged(self.classifier):
             features = self.encoder(torch.cat([mri, us]))
             mri_features, us_features = features.split(sizes)
             fake_us, us_same = self.to_us(features, noise[0]).split(sizes)
             mri_same, fake_mri = self.to_mri(features, noise[1]).split(sizes)
             fake_us_features, fake_mri_features = self.encoder(torch.cat([fake_us, fake_mri])).split(sizes)
             mri_again, us_again = self.to_mri(fake_us_features), self.to_us(fake_mri_features)
-            mode = self.settings.gan_mode
             reversed_features = losses.reverse_gradient(features, losses.reversal_weight(progress))
             terms = {
-                "gan": losses.adversarial(self.discriminators["us"](fake_us), True, mode)
-                + losses.adversarial(self.discriminators["mri"](fake_mri), True, mode),
+                "gan": self.pleasing(fake_us, fake_mri),
                 "cycle": losses.cycle(mri, mri_again, us, us_again),
                 "feature": losses.feature_consistency(mri_features, fake_us_features, us_features, fake_mri_features),
                 "domain": losses.domain(*self.classifier(reversed_features).split(sizes)),
                 "identity": losses.identity(mri, mri_same, us, us_same),
             }
         cache = Cache(fake_us.detach(), fake_mri.detach(), mri_features.detach(), us_features.detach())
-        return self.settings.weights.total(terms), terms, cache
+        return self.total(terms), terms, cache
 
     def auxiliary_step(self, cache: Cache) -> tuple[torch.Tensor, Terms]:
         """Equations 6 and 7 for the classifier itself, on the features as the generator step left them."""
         logits = self.classifier(torch.cat([cache.mri_features, cache.us_features]))
         loss = losses.domain(logits[: len(cache.mri_features)], logits[len(cache.mri_features) :])
         return loss, {"classifier": loss}
+
+
+class Unguided(SGCycleGAN):
+    """The same networks without structure guidance: feature consistency and domain terms count nothing.
+
+    What its encoder does is what sharing alone brings; the difference to SG-CycleGAN is what guidance adds.
+    """
+
+    WEIGHTS: ClassVar = {**SGCycleGAN.WEIGHTS, "feature": 0.0, "domain": 0.0}

@@ -56,6 +56,12 @@ def start(model: str, settings: Settings, seed: int) -> Translator:
     return build(model, settings, torch_generator("translation", model, seed, "weights")).eval()
 
 
+def placed(translator: Translator, device: torch.device) -> Translator:
+    """The translator on a device, its weights in the memory order that is fastest there."""
+    on_gpu = device.type == "cuda"
+    return translator.to(device, memory_format=torch.channels_last if on_gpu else torch.contiguous_format)
+
+
 def train(folder: Path, model: str, data: str, settings: Mapping[str, Any], seed: int, device: str) -> None:
     """Algorithm 1: train a translator on a deposit of unpaired images, into `folder` (see `spec`).
 
@@ -120,37 +126,51 @@ class Run:
         self.step, self.losses, self.snapshots = 0, [], []
 
     def take_step(self) -> dict[str, float]:
-        """One step of Algorithm 1; returns its unweighted terms."""
-        s, words = self.settings, ("translation", self.seed, self.step)
-        mri, us = (x.to(self.device) for x in batch(self.images["mri"], self.images["us"], s, self.seed, self.step))
+        """One step of Algorithm 1; returns its unweighted terms, means over the parts of an accumulated step."""
+        s = self.settings
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = s.rate(self.step)
+        parts = [self._take_part(part) for part in range(s.accumulation)]
+        values = _floats({name: sum(part[name] for part in parts) / len(parts) for name in parts[0]})
+        self.step += 1
+        if self.step == 1 or self.step % LOG_EVERY == 0:
+            self.losses.append({"step": self.step, **values})
+        return values
+
+    def _take_part(self, part: int) -> Terms:
+        """Gradients of one batch; the last part of a step moves the weights."""
+        s, number = self.settings, self.step * self.settings.accumulation + part
+        words = ("translation", self.seed, number)
+        mri, us = (x.to(self.device) for x in batch(self.images["mri"], self.images["us"], s, self.seed, number))
         noise = torch_generator(*words, "noise", device=self.device.type)
-        loss, terms, cache = self.translator.generator_step(mri, us, self.step / s.steps, noise)
-        self._descend("generators", loss)
+        with self._precision():
+            loss, terms, cache = self.translator.generator_step(mri, us, self.step / s.steps, noise)
+        self._descend("generators", loss, part)
         remembered = torch_generator(*words, "pool")
         old = dataclasses.replace(
             cache,
             fake_us=self.pools["us"](cache.fake_us, remembered),
             fake_mri=self.pools["mri"](cache.fake_mri, remembered),
         )
-        loss, others = self.translator.discriminator_step(mri, us, old)
-        self._descend("discriminators", loss)
-        terms |= others
-        if auxiliary := self.translator.auxiliary_step(cache):
-            self._descend("auxiliary", auxiliary[0])
-            terms |= auxiliary[1]
-        values = _floats(terms)
-        self.step += 1
-        if self.step == 1 or self.step % LOG_EVERY == 0:
-            self.losses.append({"step": self.step, **values})
-        return values
+        with self._precision():
+            loss, others = self.translator.discriminator_step(mri, us, old)
+        self._descend("discriminators", loss, part)
+        with self._precision():
+            auxiliary = self.translator.auxiliary_step(cache)
+        if auxiliary:
+            self._descend("auxiliary", auxiliary[0], part)
+        return {name: term.detach() for name, term in (terms | others | (auxiliary[1] if auxiliary else {})).items()}
 
-    def _descend(self, name: str, loss: torch.Tensor) -> None:
-        self.optimisers[name].zero_grad()
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+
+    def _descend(self, name: str, loss: torch.Tensor, part: int) -> None:
+        if part == 0:
+            self.optimisers[name].zero_grad()
         loss.backward()
-        self.optimisers[name].step()
+        if part == self.settings.accumulation - 1:
+            self.optimisers[name].step()
 
     def take_snapshot(self) -> None:
         """Translate the followed images as they are translated now; their noise is the same every time."""
@@ -232,4 +252,4 @@ def check_images(images: Mapping[str, np.ndarray], settings: Settings) -> None:
 
 
 def _floats(terms: Terms) -> dict[str, float]:
-    return dict(zip(terms, torch.stack([term.detach() for term in terms.values()]).tolist(), strict=True))
+    return dict(zip(terms, torch.stack([term.float() for term in terms.values()]).tolist(), strict=True))

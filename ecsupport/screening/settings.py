@@ -1,0 +1,176 @@
+"""What a screening network is trained with: sizes, schedule, distillation, weights to keep (Methods, training)."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ecsupport.core import training
+from ecsupport.core.profiles import Profile
+from ecsupport.screening import distillation, lsnet, selection
+from ecsupport.screening.mobilevit import tokens
+
+GUIDANCE = ("teacher", "simulator", "random", "none")
+WARM_UP = 0.1  # of each phase
+LONG = 10_000  # steps from which the released learning rates are used; fewer need higher ones
+RELEASED_RATES = {"rate_mixed": 5e-4, "rate_real": 5e-5}
+PUBLISHED_BATCH, PUBLISHED_EPOCHS = 16, 7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training run but for its images and its seed.
+
+    guidance: who chooses the student's keys while training: the `teacher` (gradient distillation), its own untaught
+    `simulator`, or `random` keys drawn once and for all; `none` for networks with dense attention or without any.
+    knowledge: whether the teacher's soft labels enter the loss. A teacher is trained where either needs one.
+    smoothing: mu of Equation 17. rate_mixed, rate_real: highest learning rates of the two phases, or throughout with
+    constant_rate.  rules: of `selection.RULES`, each keeps weights of its own.  synthetic_share: of the images drawn
+    of each class that has real and synthetic ones (None: as many as chance gives).
+    """
+
+    network: str
+    stem_stride: int
+    teacher_width: float
+    batch: int
+    mixed_steps: int
+    real_steps: int
+    validate_every: int
+    guidance: str = "none"
+    knowledge: bool = False
+    key_share: float = 1.0
+    fusion: str = "abs_mix"
+    simulation: str = "features"
+    smoothing: float = distillation.SMOOTHING
+    rate_mixed: float = 3e-3
+    rate_real: float = 1e-3
+    constant_rate: bool = False
+    weight_decay: float = 1e-2
+    rules: tuple[str, ...] = ("dual",)
+    synthetic_share: float | None = None
+
+    def __post_init__(self) -> None:
+        known = {
+            "network": lsnet.NAMES,
+            "guidance": GUIDANCE,
+            "simulation": distillation.SIMULATIONS,
+            "fusion": lsnet.sparse_attention.FUSIONS,
+        }
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown, expected one of {', '.join(values)}")
+        object.__setattr__(self, "rules", tuple(self.rules))  # JSON gives a list
+        if not self.rules or set(self.rules) - set(selection.RULES):
+            raise ValueError(f"rules are {self.rules}, expected some of {', '.join(selection.RULES)}")
+        if self.synthetic_share is not None and not 0 < self.synthetic_share < 1:
+            raise ValueError(f"synthetic_share is {self.synthetic_share}, expected None or a share between 0 and 1")
+        if (self.network == "lsnet") == (self.guidance == "none"):
+            raise ValueError(f"guidance {self.guidance!r} does not go with the network {self.network!r}")
+
+    @classmethod
+    def of(cls, profile: Profile, network: str = "lsnet", **changes: Any) -> "Settings":
+        """The settings of a network in a profile; `changes` make it an ablation.
+
+        LSNet alone is distilled. Its share of keys is that of the released code, 1/25, where that leaves at least 16
+        keys of the first block, else 1/10. UserError for an image size that no MobileViT can take.
+        """
+        size = profile.screening
+        student = network == "lsnet"
+        settings = cls(
+            network=network,
+            stem_stride=size.stem_stride,
+            teacher_width=size.teacher_width,
+            batch=size.batch,
+            mixed_steps=size.mixed_steps,
+            real_steps=size.real_steps,
+            validate_every=size.validate_every,
+            guidance="teacher" if student else "none",
+            knowledge=student,
+            key_share=1 / 25 if tokens(profile.image_size, size.stem_stride)[0] >= 400 else 1 / 10,
+        )
+        return replace(settings, **({} if settings.steps < LONG else RELEASED_RATES) | changes)
+
+    @classmethod
+    def downstream(cls, profile: Profile) -> "Settings":
+        """Table 2's classifier in the design without confounding: one phase, the profile's steps, half of it synthetic.
+
+        Weights are kept by area, and by sensitivity as printed.
+        """
+        size = profile.downstream
+        return cls.of(
+            profile,
+            "mobilenet_v2",
+            stem_stride=size.stem_stride,
+            mixed_steps=size.steps,
+            real_steps=0,
+            validate_every=size.validate_every,
+            rules=("auc", "sensitivity"),
+            synthetic_share=0.5,
+        )
+
+    @classmethod
+    def published(cls, profile: Profile, images: int, **changes: Any) -> "Settings":
+        """The published schedule of Table 2's classifier, for a training set of `images`.
+
+        From scratch, 7 epochs in batches of 16, AdamW with learning rate and weight decay of 1e-5, no warm-up, no
+        decay; validated after every epoch. Where the paper weighs the classes, batches are balanced.
+        """
+        epoch = math.ceil(images / PUBLISHED_BATCH)
+        schedule = {
+            "stem_stride": profile.downstream.stem_stride,
+            "batch": PUBLISHED_BATCH,
+            "mixed_steps": PUBLISHED_EPOCHS * epoch,
+            "real_steps": 0,
+            "validate_every": epoch,
+            "rate_mixed": 1e-5,
+            "constant_rate": True,
+            "weight_decay": 1e-5,
+        }
+        return cls.of(profile, "mobilenet_v2", **schedule | changes)
+
+    @property
+    def steps(self) -> int:
+        """Steps of both phases."""
+        return self.mixed_steps + self.real_steps
+
+    def selectable_after(self, rule: str) -> int:
+        """Weights are kept from validations after this step.
+
+        dual: those of the second half of the last phase; an untrained network that calls every image positive has the
+        highest sensitivity of all, and the released code looks at the last epochs.  sensitivity: all, as printed.
+        auc: those after the first tenth of the last phase, where the rate has risen; before it the area is that of
+        random weights, and the best may come early where few real images are soon learnt by heart.
+        """
+        last = self.real_steps or self.mixed_steps
+        begin = self.steps - last
+        return {"dual": self.steps - (1 + last) // 2, "sensitivity": 0, "auc": begin + round(WARM_UP * last)}[rule]
+
+    @property
+    def taught(self) -> bool:
+        """Whether a teacher is trained along."""
+        return self.knowledge or self.guidance == "teacher"
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step (from 0): in each phase a linear rise, then a cosine to zero, or all constant."""
+        mixed = step < self.mixed_steps
+        highest, length = (self.rate_mixed, self.mixed_steps) if mixed else (self.rate_real, self.real_steps)
+        if self.constant_rate:
+            return highest
+        done = (step if mixed else step - self.mixed_steps) + 1
+        rise = max(1, round(WARM_UP * length))
+        if done <= rise:
+            return highest * done / rise
+        return highest * (1 + math.cos(math.pi * (done - rise) / (length - rise + 1))) / 2
+
+    def build(self, name: str, seed: int | str) -> nn.Module:
+        """The network `name` with weights drawn for `seed`."""
+        return lsnet.build(
+            name,
+            training.torch_generator("screening", seed, name),
+            stem_stride=self.stem_stride,
+            key_share=self.key_share,
+            fusion=self.fusion,
+            keys="random" if self.guidance == "random" else "simulator",
+            teacher_width=self.teacher_width,
+        )

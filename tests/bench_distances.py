@@ -1,0 +1,105 @@
+"""Memory of feature extraction at the size of a published FID: 20,000 images of 299 x 299 pixels from files."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ecsupport.bench import Measure, measure
+from ecsupport.cohort import images
+from ecsupport.core import progress
+from ecsupport.core.artefacts import sha256
+from ecsupport.core.seeds import generator
+from ecsupport.core.training import torch_generator
+from ecsupport.instruments import features, inception
+
+FILES, SIDE, NUMBER, THROUGH_INCEPTION = 257, inception.SIDE, 20_000, 512
+BOUND = 2000.0  # MB
+FEATURES = 2048  # of Inception
+
+
+def write(folder: Path) -> pd.DataFrame:
+    """FILES different PNGs of grey noise in `folder`; the rows of a manifest that lists them over and over."""
+    rng, names = generator("bench", "distances"), [f"{number}.png" for number in range(FILES)]
+    for name in names:
+        coarse = Image.fromarray(rng.integers(256, size=(75, 75), dtype=np.uint8))
+        coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / name)
+    hashes = [sha256(folder / name) for name in names]
+    return pd.DataFrame({"image": names, "hash": hashes}).iloc[np.arange(NUMBER) % FILES]
+
+
+def with_random_weights() -> inception.FidInception:
+    """Inception with weights that keep its activations finite; what they are does not matter for memory."""
+    network, draws = inception.skeleton().to_empty(device="cpu"), torch_generator("bench", "inception")
+    for name, value in network.state_dict().items():
+        if value.ndim > 1:
+            value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=draws)
+        else:
+            value.fill_(1 if name.endswith(("weight", "running_var")) else 0)
+    return network.requires_grad_(False)
+
+
+class AtFirst(nn.Module):
+    """Inception for the first images; for the rest, whose time there is not, its features' place alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.seen = with_random_weights(), 0
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, H, W) uint8 to (B, FEATURES)."""
+        self.seen += len(pictures)
+        return self.network(pictures) if self.seen <= THROUGH_INCEPTION else torch.zeros(len(pictures), FEATURES)
+
+
+NETWORKS = {
+    "embedded": lambda: features.start({"centre": 5, "diagnosis": 4, "modality": 2}, 0),
+    "inception": AtFirst,
+}
+
+
+def extract(name: str, folder: Path) -> float:
+    """MB by which this process's peak exceeds what it held with the network, before the first image was read."""
+    from bench_statistics import memory  # noqa: PLC0415 - beside this file, where only the child process looks
+
+    torch.set_num_threads(1)
+    network, rows = NETWORKS[name](), pd.read_csv(folder / "manifest.csv")
+    before = memory()
+    found = features.features(network, images.stream(rows, SIDE, manifest=folder / "manifest.csv"))
+    if len(found) != NUMBER or not np.isfinite(found).all():
+        raise ValueError(f"features of shape {found.shape}, expected finite ones of {NUMBER} images")
+    return memory(peak=True) - before
+
+
+def memory_of(name: str, folder: Path) -> float:
+    """`extract` in a process of its own."""
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import bench_distances as bench
+print(bench.extract({name!r}, bench.Path({str(folder)!r})))
+"""
+    surroundings = os.environ | {"ECSUPPORT_WORKSPACE": str(folder / "workspace"), progress.HEADLESS: "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=surroundings)
+    return float(done.stdout)
+
+
+@measure("distances")
+def streamed() -> Iterator[Measure]:
+    """Files to features, one block of pixels at a time; the first network also reads and keeps the pixels."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder).to_csv(folder / "manifest.csv", index=False)
+        pixels = NUMBER * SIDE**2 / 2**20
+        yield Measure(f"{NUMBER:,} images of {SIDE} px, their pixels", pixels, "MB")
+        taken = memory_of("embedded", folder)
+        yield Measure(f"peak memory, {NUMBER:,} by the embedded extractor", taken, "MB", BOUND)
+        taken = memory_of("inception", folder)
+        yield Measure(f"peak memory, {THROUGH_INCEPTION} by Inception, its features of all", taken, "MB", BOUND)
