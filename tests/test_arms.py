@@ -17,7 +17,6 @@ from ecsupport.screening.arms import (
     Labelled,
     contents,
     deposit,
-    of_each_class,
     printed,
     scarce,
     unconfounded,
@@ -120,17 +119,6 @@ def test_arms_hold_the_images_that_their_names_say():
     assert numbers(added[DUPLICATED]) == [0, 1, 2, 0, 1, 2, 0]
     assert set(numbers(added[NEW])) < set(numbers(NEW_POSITIVES))
     assert len(set(numbers(added[NEW]))) == 7
-
-
-def test_translators_are_compared_on_the_same_patients():
-    label = np.array([1] * 30 + [0] * 20)
-    places = of_each_class(label, 12, generator("mri"))
-    assert (np.diff(places) > 0).all()
-    assert np.bincount(label[places]).tolist() == [12, 12]
-    assert np.bincount(label[of_each_class(label, 25, generator("mri"))]).tolist() == [20, 25]
-    assert of_each_class(label[:30], 5, generator("mri")).max() < 30  # no negative MRI
-    one, other = (labelled(label, first).take(places) for first in (0, 100))
-    assert (np.array(numbers(other)) - numbers(one) == 100).all()
 
 
 def test_sources_of_other_patients_are_refused():

@@ -27,7 +27,8 @@ class Estimate:
     """A number, the same corrected for its bias, standard error and interval of the latter, number of patients.
 
     The bias is that of few images; it can be larger than the standard error, so `value` may lie outside low..high.
-    scope: one of hierarchical.SCOPES, what the interval speaks about;  n_seeds: trainings averaged over
+    scope: one of hierarchical.SCOPES, what the interval speaks about;  n_seeds: trainings averaged over;
+    degrees: of freedom of its t
     """
 
     value: float
@@ -38,6 +39,13 @@ class Estimate:
     n_patients: int
     scope: str
     n_seeds: int
+    degrees: float
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Two-sided p-value of the corrected value against `null`, by the interval's t; NaN where nothing varies."""
+        if not self.standard_error > 0:
+            return np.nan
+        return float(2 * stats.t.sf(abs(self.corrected - null) / self.standard_error, self.degrees))
 
 
 def jackknife(
@@ -89,12 +97,14 @@ def jackknife(
         variances.append(np.var(of_seeds, ddof=1) / n_seeds)
         freedom.append(n_seeds - 1)
     corrected, error, low, high = value - bias, float(np.sqrt(np.sum(variances))), np.nan, np.nan
+    degrees = np.nan
     if error > 0:
         degrees = error**4 / np.sum(np.square(variances) / freedom)
         reach = float(stats.t.ppf((1 + level) / 2, degrees)) * error
         low, high = corrected - reach, corrected + reach
     n_patients = sum(map(len, strata))
-    return Estimate(value, corrected, error, low, high, n_patients, SCOPES[0 if with_seeds else 1], n_seeds)
+    scope = SCOPES[0 if with_seeds else 1]
+    return Estimate(value, corrected, error, low, high, n_patients, scope, n_seeds, float(degrees))
 
 
 def patient_strata(patient_ids: Sequence[ArrayLike]) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -62,15 +62,6 @@ def scarce(
     return np.sort(np.concatenate(chosen)), np.flatnonzero((label == 1) & ~seen)
 
 
-def of_each_class(label: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Ascending places of `number` images of each class, or all where there are fewer; no image twice.
-
-    Chosen once, for the MRI, they are the same in every arm: the translators are judged on the same patients.
-    """
-    of = [np.flatnonzero(np.asarray(label) == value) for value in (0, 1)]
-    return np.sort(np.concatenate([rng.choice(places, min(number, len(places)), replace=False) for places in of]))
-
-
 def unconfounded(
     real: Labelled,
     new: Labelled,
@@ -82,7 +73,7 @@ def unconfounded(
 
     real: the scarce training set;  new: the pool of new real positives (`scarce` gives both);  translated: by
     translator;  mri: by name, as they are and with the ultrasound's histogram.  The last two hold the same MRI of both
-    classes (`of_each_class`), which no translator has seen; ValueError where their labels differ.
+    classes, which no translator has seen; ValueError where their labels differ.
 
     - `real only`: nothing.
     - `+ X`: the positives of translator X. Synthetic then still tells positive, though positive not synthetic.
@@ -91,7 +82,8 @@ def unconfounded(
     - `+ MRI, both classes` and the like: without translation. Where these help as much, translation has added nothing.
     - `+ duplicated real positives`: as many copies of the real positives, in turn. Batches are balanced, so that copies
       hardly change an image's chance: the distance from `real only` is that of one training run from another.
-    - `+ new real positives`: as many of other patients, or as there are: the ceiling, what a faultless translator adds.
+    - `+ new real positives`: as many of other patients, or as there are: the ceiling. They come of more patients
+      than the MRI do, which no translator can make up for.
 
     An arm that has nothing to add is left out, and so is one of both classes where a class is missing.
     """

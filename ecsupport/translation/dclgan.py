@@ -48,7 +48,8 @@ class DCLGAN(Translator):
     The translation is described by the encoder of the way back, the source by the encoder of the way there. Weights:
     L = (GAN + GAN) / 2 + (NCE + NCE) + (identity + identity) / 2, those of the authors' code; temperature and the four
     maps (early, late, first and middle residual block) are its, too. Least squares stands for its hinge, the generators
-    are those of CycleGAN here, with an image pool, and wrong answers come from the image itself, as the paper says.
+    are those of CycleGAN here, with an image pool, and wrong answers come from the image itself, as the paper says. Its
+    heads are trained with the generators, at their rate.
     """
 
     WEIGHTS: ClassVar = {"gan": 0.5, "contrast": 1.0, "identity": 0.5}
@@ -77,31 +78,33 @@ class DCLGAN(Translator):
         noise = noise_of_fakes(sizes, source)
         with self.judged():
             real = torch.cat([mri, us])
-            there, back = [], []
-            fake_us, us_same = self.to_us(real, noise[0], there).split(sizes)
-            mri_same, fake_mri = self.to_mri(real, noise[1], back).split(sizes)
-            of_mri, of_us = [x[: len(mri)] for x in there], [x[len(mri) :] for x in back]
+            fake_us, us_same = self.to_us(real, noise[0]).split(sizes)
+            mri_same, fake_mri = self.to_mri(real, noise[1]).split(sizes)
             terms = {
                 "gan": self.pleasing(fake_us, fake_mri),
-                "contrast": self._contrast(of_mri, "mri", fake_us, "us", self.to_mri, source)
-                + self._contrast(of_us, "us", fake_mri, "mri", self.to_us, source),
+                "contrast": self._contrast(mri, "mri", self.to_us, fake_us, "us", self.to_mri, source)
+                + self._contrast(us, "us", self.to_mri, fake_mri, "mri", self.to_us, source),
                 "identity": losses.identity(mri, mri_same, us, us_same),
             }
         return self.total(terms), terms, Cache(fake_us.detach(), fake_mri.detach())
 
     def _contrast(
         self,
-        maps: list[torch.Tensor],
+        image: torch.Tensor,
         domain: str,
+        way_there: Hourglass,
         fake: torch.Tensor,
         other: str,
         way_back: Hourglass,
         source: torch.Generator | None,
     ) -> torch.Tensor:
-        """Mean over the maps; keys come from the source image and send no gradient."""
+        """Mean over the maps; keys come from the source image, without noise, and send no gradient."""
+        of_image: list[torch.Tensor] = []
         of_fake: list[torch.Tensor] = []
         way_back.encoder(fake, None, of_fake)
-        places = draw_places(maps, source)
-        keys = [vectors.detach() for vectors in self.heads[domain](maps, places)]
+        places = draw_places(of_fake, source)
+        with torch.no_grad():
+            way_there.encoder(image, None, of_image)
+            keys = self.heads[domain](of_image, places)
         pairs = zip(self.heads[other](of_fake, places), keys, strict=True)
         return torch.stack([losses.contrast(*pair) for pair in pairs]).mean()

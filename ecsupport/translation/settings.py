@@ -20,10 +20,12 @@ class Settings:
 
     image_size: side in pixels;  width: channels at full size;  batch: images of each domain in a step;
     learning_rate, betas: Adam's, as printed for SG-CycleGAN and as in the sources of CycleGAN and DCLGAN; those of UNIT
-    and MUNIT have 1e-4 over a hundred times as many steps;  decay_from: share of the run after which the learning rate
-    falls linearly to 0;  pool: images that the discriminators remember, as in CycleGAN's source;  gan_mode: see
-    `losses.adversarial`;  weights: those that replace a translator's own, by term;  snapshots: shares of the run at
-    which the translations of the followed images are kept;  precision: in which the networks compute
+    and MUNIT have 1e-4 with a weight decay of 1e-4, halved every 100,000 steps, over a hundred times as many. All
+    weights start as in the paper's code; UNIT's and MUNIT's sources use He's, DCLGAN's Xavier's;
+    decay_from: share of the run after which the learning rate falls linearly to 0;  pool: images that the
+    discriminators remember, as in CycleGAN's source;  gan_mode: see `losses.adversarial`;  weights: those that replace
+    a translator's own, by term;  snapshots: shares of the run at which the translations of the followed images are
+    kept;  precision: in which the networks compute
     accumulation, dynamic_regions, unfrozen: see `released`
     """
 

@@ -53,7 +53,8 @@ def restore(folder: Path, untrained: bool = False) -> Translator:
 
 def start(model: str, settings: Settings, seed: int) -> Translator:
     """The translator from which a run of this seed starts."""
-    return build(model, settings, torch_generator("translation", model, seed, "weights")).eval()
+    alike = "sg_cyclegan" if model == "unguided" else model  # the same networks, so the same weights to start from
+    return build(model, settings, torch_generator("translation", alike, seed, "weights")).eval()
 
 
 def placed(translator: Translator, device: torch.device) -> Translator:
