@@ -288,8 +288,7 @@ def test_no_step_touches_the_gradients_of_another(model):
 
     loss, _, cache = translator.generator_step(x, y, 0.5, torch_generator("noise"))
     loss.backward()
-    assert all(p.grad is not None for p in groups["generators"])
-    assert sum(not p.grad.any() for p in groups["generators"]) <= 1  # a rectifier that is silent at the start
+    assert all(p.grad is not None and p.grad.any() for p in groups["generators"])
     assert touched() == {"generators"}
     assert all(p.requires_grad for p in translator.parameters())
     translator.discriminator_step(x, y, cache)[0].backward()
