@@ -172,9 +172,9 @@ class Hourglass(nn.Module):
         self.encoder = Encoder(inputs, width, downsamplings, residual_blocks, noisy, regions)
         self.decoder = Decoder(outputs, width, downsamplings, 0, noisy)
 
-    def forward(self, x: torch.Tensor, source: Source = None, taps: list[torch.Tensor] | None = None) -> torch.Tensor:
-        """Map `x`, with noise from `source`; `taps` as in `Encoder`."""
-        return self.decoder(self.encoder(x, source, taps), source)
+    def forward(self, x: torch.Tensor, source: Source = None) -> torch.Tensor:
+        """Map `x`, with noise from `source`."""
+        return self.decoder(self.encoder(x, source), source)
 
 
 class Patches(nn.Module):

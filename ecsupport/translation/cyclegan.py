@@ -11,14 +11,8 @@ from ecsupport.translation.interface import Cache, Terms, Translator, noise_of_f
 from ecsupport.translation.settings import Settings
 
 
-class CycleGAN(Translator):
-    """Two independent generators tied by cycle consistency alone (Zhu et al., ICCV 2017).
-
-    Weights: cycle 10 and identity half of it, as in that source (its code; the paper uses identity where colours
-    matter). Least squares, image pool and halved discriminator loss are its, too; the generators are smaller.
-    """
-
-    WEIGHTS: ClassVar = {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
+class TwoGenerators(Translator):
+    """A translator made of one hourglass for each direction, which share nothing."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -33,6 +27,16 @@ class CycleGAN(Translator):
     def path(self, direction: str) -> tuple[nn.Module, ...]:
         """The one generator of the direction."""
         return (self.to_us if direction == "mri_to_us" else self.to_mri,)
+
+
+class CycleGAN(TwoGenerators):
+    """Two independent generators tied by cycle consistency alone (Zhu et al., ICCV 2017).
+
+    Weights: cycle 10 and identity half of it, as in that source (its code; the paper uses identity where colours
+    matter). Least squares, image pool and halved discriminator loss are its, too; the generators are smaller.
+    """
+
+    WEIGHTS: ClassVar = {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
 
     def generator_step(
         self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None

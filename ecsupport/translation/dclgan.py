@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ecsupport.translation import budget, losses
+from ecsupport.translation import losses
 from ecsupport.translation.blocks import Hourglass
-from ecsupport.translation.interface import Cache, Terms, Translator, noise_of_fakes
+from ecsupport.translation.cyclegan import TwoGenerators
+from ecsupport.translation.interface import Cache, Terms, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 PATCHES = 64  # places drawn from each map; 256 in the source, whose images are larger
@@ -42,7 +43,7 @@ def draw_places(maps: list[torch.Tensor], source: torch.Generator | None) -> lis
     return drawn
 
 
-class DCLGAN(Translator):
+class DCLGAN(TwoGenerators):
     """What a generator makes of a place must resemble that place more than any other place of the same image.
 
     The translation is described by the encoder of the way back, the source by the encoder of the way there. Weights:
@@ -56,19 +57,8 @@ class DCLGAN(Translator):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        s, inner = settings, settings.width * 2**settings.downsamplings
-
-        def generator(blocks: int) -> Hourglass:
-            return Hourglass(1, 1, s.width, s.downsamplings, blocks, noisy=True)
-
-        blocks = budget.residual_blocks(settings, lambda number: [generator(number)])
-        self.to_us, self.to_mri = generator(blocks), generator(blocks)
-        kinds = {name: Heads((s.width, inner, inner, inner), 4 * s.width) for name in self.domains}
-        self.heads = nn.ModuleDict(kinds)
-
-    def path(self, direction: str) -> tuple[nn.Module, ...]:
-        """The one generator of the direction."""
-        return (self.to_us if direction == "mri_to_us" else self.to_mri,)
+        width, inner = settings.width, settings.width * 2**settings.downsamplings
+        self.heads = nn.ModuleDict({name: Heads((width, inner, inner, inner), 4 * width) for name in self.domains})
 
     def generator_step(
         self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
