@@ -48,10 +48,9 @@ def frechet_infinity(
     both sets is one patient; independent images are patients of their own
     Each of `repeats` draws keeps the same share of the patients of either set, without replacement; the shares go from
     all to half, evenly in one over share. The line is fitted by least squares to the mean at each size.
-    Simulated with 16 Gaussian features, a known distance and 100 independent images in each set, it left -2 % of the
-    plain distance's excess (standard error 1 %); of 30 patients with 8 images each 10 %, of 12 patients 24 %, for with
-    fewer patients than features the line bends. It scatters no more than the plain distance, and has no interval of
-    its own; that of `jackknife`, whose corrected value left -1, 5 and 13 % there, is about the same limit.
+    Simulated with a known distance (tests/test_feature_sets.py), nothing of the excess of independent images is left,
+    and of that of a dozen patients with several images a part. The intercept scatters and has no interval of its own;
+    that of `jackknife`, whose corrected value is about the same limit, serves for it.
     Raises NotComputable where a set has fewer images than 4 d, or too few patients for three sizes; UserError as
     `check_features` does or where rows and patients differ in number.
     """

@@ -21,8 +21,8 @@ from ecsupport.evaluation.probes import dice, mean_over_patients
 
 SCORED = ("junctional_zone", "endometrium")  # the structures whose Dice the claim is about
 SHIFTS = (1, 2, 4)  # of the acceptance, in 1/64 of the image's side
-LEAST_GAIN = 0.3  # of Dice over that with another patient's anatomy; reached on phantom-v1: 0.69 and 0.51
-LEAST_AUC = {"no invasion": 0.9, "a tumour that does not invade": 0.8}  # of the judge; reached: 0.98 and 0.96
+LEAST_GAIN = 0.3  # of Dice over that with another patient's anatomy
+LEAST_AUC = {"no invasion": 0.9, "a tumour that does not invade": 0.8}  # of the judge
 FEWEST = 20  # views of a kind against which the judge is tested
 DEPTHS = ("none", "below 0.25: not shown", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")  # of the wall, in a view
 EDGES = (np.nextafter(0, 1), VISIBLE_DEPTH, 0.5, 0.75)  # where each but the first begins
@@ -106,7 +106,7 @@ def threshold(invasion: ArrayLike, visible: ArrayLike) -> float:
 
     invasion: (N,) probabilities;  visible: (N,) whether the view shows invasion. Choose it on real ultrasound of
     training patients, never on what is measured, and on all of them: carcinomas alone have so few views without
-    invasion that the cut wandered from 0.68 to 0.89 between two like networks. ValueError where one class is missing.
+    invasion that the cut wanders. ValueError where one class is missing.
     """
     visible = np.asarray(visible, bool)
     if visible.all() or not visible.any():
