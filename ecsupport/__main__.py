@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from ecsupport import bench, engine
-from ecsupport.cohort import export, manifest, split
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import readme
@@ -75,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 def _check(run: Run) -> None:
     """Find every mistake in a person's manifest before any notebook starts."""
     if run.cohort:
+        from ecsupport.cohort import manifest, split  # noqa: PLC0415 - pandas takes a second
+
         split.of_run(manifest.read(run.cohort), run)
 
 
@@ -95,6 +96,8 @@ def _item(run: Run, options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from ecsupport.cohort import export, manifest, split  # noqa: PLC0415
+
     run = Run.open(options.profile)
     rows = split.of_run(manifest.phantoms(run.profile.cohort), run)
     file = export.export(rows, options.folder, run.profile.image_size, run.profile.threads)

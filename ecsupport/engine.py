@@ -23,7 +23,6 @@ from ecsupport.core.artefacts import locked, replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting.index import Notebook, duration, find_item, find_notebook, written_notebooks
-from ecsupport.reporting.results import read_results
 
 WORKFLOW = paths.ROOT / "workflow"
 PLAN = "ECSUPPORT_PLAN"  # names of the notebooks of this run, for "[2/4]"
@@ -67,6 +66,8 @@ def show_item(run: Run, item: str, place: str = "default") -> int:
     _say(f"{item} is made by {notebook.name} ({notebook.title})")
     status = reproduce(run, [notebook.name], place)
     if status == DONE:
+        from ecsupport.reporting.results import read_results  # noqa: PLC0415 - with it comes matplotlib, two seconds
+
         file = run.figures / notebook.items[item]
         why = read_results(run, notebook.name)["missing"].get(item)
         if why:

@@ -1,4 +1,4 @@
-"""What all tests share: an own workspace, the command line as a function, and the order of the slow files."""
+"""What all tests share: an own workspace, one smoke run, the command line as a function, and the order of the files."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import torch
 from hypothesis import settings
 
 from ecsupport.core import progress
+from ecsupport.core.artefacts import locked
 
 settings.register_profile("ci", derandomize=True)  # a reader's machine looks for new examples, CI repeats the known
 if os.environ.get("CI"):
@@ -18,13 +19,18 @@ if os.environ.get("CI"):
 
 torch.set_num_threads(1)  # tests run side by side; two threads each on two cores take many times as long
 
-SLOW = ("test_notebooks.py", "test_environment.py")
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+MAKES_THE_SMOKE_RUN, USE_IT = "test_fresh_run.py", ("test_notebooks.py", "test_own_cohort.py")
 
 
 def pytest_collection_modifyitems(items):
-    """The slow files come last; where several processes share the tests, first, so that none ends long after."""
-    parallel = "PYTEST_XDIST_WORKER" in os.environ
-    items.sort(key=lambda item: (item.path.name in SLOW) != parallel)
+    """The smoke run comes last; where processes share the tests, first, and what uses it last, so that none waits."""
+
+    def place(item):
+        name = item.path.name
+        return (name in USE_IT) - (name == MAKES_THE_SMOKE_RUN) if PARALLEL else name in (MAKES_THE_SMOKE_RUN, *USE_IT)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +61,20 @@ def ecsupport():
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory, ecsupport):
+    """A workspace with a smoke run from nothing, made once by the command behind `make reproduce`."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if PARALLEL else base
+    folder, outcome = base / "smoke", base / "smoke.txt"
+    with locked(base / "smoke.lock"):  # the other test processes wait for the one that runs it
+        if not outcome.is_file():
+            done = ecsupport("reproduce", "--profile", "smoke", ECSUPPORT_WORKSPACE=folder)
+            outcome.write_text("whole" if done.returncode == 0 else done.stderr)
+    assert outcome.read_text() == "whole", outcome.read_text()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torchvision.models import MobileNetV2
 
 from ecsupport.screening import sparse_attention
 from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
@@ -113,6 +112,8 @@ class Student(MobileViT):
 
 def mobilenet_v2(stem_stride: int = 2) -> nn.Module:
     """MobileNet-V2 of Tables 2 and 3: torchvision's at width .45, one input channel, a hidden layer of 128 units."""
+    from torchvision.models import MobileNetV2  # noqa: PLC0415 - takes five seconds, which LSNet does without
+
     network = MobileNetV2(num_classes=2, width_mult=MOBILENET_WIDTH, dropout=0.0)
     stem = network.features[0][0]
     network.features[0][0] = nn.Conv2d(1, stem.out_channels, 3, stem_stride, 1, bias=False)

@@ -1,0 +1,116 @@
+"""A smoke run from nothing: every result is there, what must be exact is exact, and the networks have learnt."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecsupport.cohort import images
+from ecsupport.core import paths, profiles
+from ecsupport.core.artefacts import deposit, ensure, sha256
+from ecsupport.core.seeds import generator
+from ecsupport.evaluation.auc import auc_interval
+from ecsupport.reporting.index import written_notebooks
+from ecsupport.screening import training
+
+NOTEBOOKS = [notebook.name for notebook in written_notebooks()]
+EXACT_TABLES = [
+    "manifest.csv",
+    "split_counts.csv",
+    "paper_scale.csv",
+    "table_6_replayed.csv",
+]  # counts, no fitted model
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_fresh_run_writes_every_result(smoke, name):
+    record = json.loads((smoke / "figures" / "smoke" / f"{name}.json").read_text(encoding="utf-8"))
+    assert record["files"]
+    for key, entry in record["files"].items():
+        assert sha256(smoke / key) == entry["sha256"], key
+    assert (smoke / "runs" / "smoke" / f"{name}.ipynb").is_file()
+
+
+def test_a_fresh_run_leaves_nothing_unlisted(smoke):
+    figures = smoke / "figures" / "smoke"
+    listed = {key for name in NOTEBOOKS for key in json.loads((figures / f"{name}.json").read_text())["files"]}
+    assert {f"figures/smoke/{file.name}" for file in figures.iterdir() if file.suffix != ".json"} == {
+        key for key in listed if key.startswith("figures/")
+    }
+    assert not (smoke / "runs" / "smoke" / "failed").exists()
+
+
+def test_nothing_changed_means_nothing_to_do(smoke, ecsupport):
+    done = ecsupport("reproduce", ECSUPPORT_WORKSPACE=smoke)
+    assert done.returncode == 0
+    assert "nothing to do" in done.stderr
+
+
+def test_the_report_needs_nothing_from_outside(smoke):
+    page = (smoke / "runs" / "smoke" / "report.html").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', page) if not link.startswith(("#", "data:"))]
+    assert set(links) <= {f"{name}.ipynb" for name in NOTEBOOKS}
+    assert "://" not in re.sub(r"base64,[A-Za-z0-9+/=]*", "", page)
+    assert page.count('src="data:image/png;base64,') >= 1
+    for link in set(links):
+        assert (smoke / "runs" / "smoke" / link).is_file()
+
+
+@pytest.mark.parametrize("table", EXACT_TABLES)
+def test_exact_tables_are_those_of_the_reference(smoke, table):
+    reference = paths.reference() / "smoke" / table
+    assert (smoke / "figures" / "smoke" / table).read_bytes() == reference.read_bytes()
+
+
+def test_the_reference_holds_the_same_files_with_the_same_columns(smoke):
+    made, reference = smoke / "figures" / "smoke", paths.reference() / "smoke"
+    names = sorted(file.name for file in made.iterdir())
+    assert names == sorted(file.name for file in reference.iterdir())
+    tables = [name for name in names if name.endswith(".csv")]
+    assert tables
+    for name in tables:
+        ours, theirs = pd.read_csv(made / name), pd.read_csv(reference / name)
+        assert list(ours.columns) == list(theirs.columns), name
+        assert len(ours) == len(theirs), name
+
+
+# --- the networks ---------------------------------------------------------------------------------------------------
+
+
+def test_the_smoke_networks_have_learnt(smoke):
+    """LSNet on all patients that it has not seen; those of the test set alone are too few to tell."""
+    areas = pd.read_csv(smoke / "figures" / "smoke" / "unseen_patients.csv")
+    of_lsnet = areas[(areas["network"] == "LSNet") & (areas["patients"] == "both")]
+    assert len(of_lsnet) == 3
+    assert (of_lsnet["images"] > 300).all()
+    assert of_lsnet["roc_auc"].min() > 0.8
+    peers = areas[(areas["network"] == "MobileNet-V2") & (areas["patients"] == "both")]
+    assert peers["roc_auc"].mean() > 0.6  # it has hardly begun to learn after as many steps
+
+
+def test_the_same_code_learns_nothing_from_shuffled_labels(smoke, monkeypatch):
+    """LSNet with the smoke settings; carcinoma and control exchanged at random between the training patients."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(smoke))
+    profile = profiles.load("smoke")
+    rows = pd.read_csv(smoke / "figures" / "smoke" / "manifest.csv", keep_default_na=False)
+    rows = rows[rows["modality"] == "us"]
+    train, validation, unseen = (
+        rows[rows["split"].isin(names)] for names in (["train"], ["validation"], ["test", "instrument"])
+    )
+    patients = train.drop_duplicates("patient_id").set_index("patient_id")["label"]
+    shuffled = pd.Series(generator("shuffled").permutation(patients.to_numpy()), index=patients.index)
+    pixels = {name: images.load(part, profile.image_size) for name, part in (("t", train), ("v", validation))}
+    data = deposit(
+        image=pixels["t"],
+        label=train["patient_id"].map(shuffled).to_numpy(np.int64),
+        real=np.ones(len(train), bool),
+        validation_image=pixels["v"],
+        validation_label=validation["label"].to_numpy(np.int64),
+    )
+    network = training.restore(ensure(training.spec(training.Settings.of(profile), data, 42)))
+    score = training.predict(network, images.load(unseen, profile.image_size))
+    found = auc_interval(unseen["label"].to_numpy(), score, unseen["patient_id"].to_numpy())
+    assert found.low < 0.5 < found.high
+    assert found.high < 0.75
