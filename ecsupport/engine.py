@@ -153,6 +153,7 @@ def kernel_environment(threads: int) -> dict[str, str]:
     limits = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM")
     return {
         **{f"{name}_NUM_THREADS": str(threads) for name in limits},
+        "OMP_WAIT_POLICY": "PASSIVE",  # where the cores are shared, a thread that spins takes them from the others
         "PYTHONHASHSEED": "0",
         progress.HEADLESS: "1",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # pictures in the notebook, screen or none

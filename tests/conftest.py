@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,14 @@ def smoke(tmp_path_factory, ecsupport):
             done = ecsupport("reproduce", "--profile", "smoke", ECSUPPORT_WORKSPACE=folder)
             outcome.write_text("whole" if done.returncode == 0 else done.stderr)
     assert outcome.read_text() == "whole", outcome.read_text()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def used_smoke(smoke, tmp_path_factory):
+    """The smoke run for tests that execute notebooks in it: linked, so that no other test sees what they write."""
+    folder = tmp_path_factory.mktemp("used") / "smoke"
+    shutil.copytree(smoke, folder, copy_function=os.link)  # a file is replaced, never written into
     return folder
 
 

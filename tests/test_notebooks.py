@@ -88,8 +88,8 @@ def test_checked_outputs_are_stored_and_clean(name):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_committed_outputs_come_out_again(smoke, name):
-    done = nbval(paths.notebooks() / f"{name}.ipynb", smoke)
+def test_committed_outputs_come_out_again(used_smoke, name):
+    done = nbval(paths.notebooks() / f"{name}.ipynb", used_smoke)
     assert done.returncode == 0, done.stdout[-4000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed
@@ -101,7 +101,7 @@ def mutated(text):
     return re.sub(r"\d(?![^<]*>)(?=(?:<[^>]*>|\D)*$)", lambda digit: str((int(digit[0]) + 1) % 10), text)
 
 
-def test_a_changed_output_is_noticed(smoke, tmp_path):
+def test_a_changed_output_is_noticed(used_smoke, tmp_path):
     """The mutation test: one digit of one checked output of the first notebook is another one."""
     notebook = load(NOTEBOOKS[0])
     cell = next(cell for cell in code_cells(notebook) if CHECKED in tags(cell))
@@ -114,6 +114,6 @@ def test_a_changed_output_is_noticed(smoke, tmp_path):
     assert json.dumps(cell["outputs"]) != before
     file = tmp_path / f"{NOTEBOOKS[0]}.ipynb"
     file.write_text(json.dumps(notebook))
-    done = nbval(file, smoke)
+    done = nbval(file, used_smoke)
     assert done.returncode == 1
     assert "1 failed" in done.stdout

@@ -104,6 +104,7 @@ class Settings:
             stem_stride=size.stem_stride,
             mixed_steps=size.steps,
             real_steps=0,
+            rate_mixed=size.rate,
             validate_every=size.validate_every,
             rules=("auc", "sensitivity"),
             synthetic_share=0.5,

@@ -8,8 +8,6 @@ from torch import nn
 from ecsupport.translation.blocks import Hourglass, parameters
 from ecsupport.translation.settings import Settings
 
-MOST_BLOCKS = 64
-
 
 def structure_guided(settings: Settings) -> tuple[Hourglass, Hourglass]:
     """What one direction of SG-CycleGAN is made of: the shared encoder and a private branch."""
@@ -27,4 +25,7 @@ def residual_blocks(settings: Settings, direction: Callable[[int], Iterable[nn.M
     """
     with torch.device("meta"):  # counted, not made
         aim = parameters(*structure_guided(settings))
-        return min(range(1, MOST_BLOCKS), key=lambda blocks: abs(parameters(*direction(blocks)) - aim))
+        away = [abs(parameters(*direction(1)) - aim)]
+        while len(away) < 2 or away[-1] < away[-2]:  # each block adds parameters: nearer and nearer, then farther
+            away.append(abs(parameters(*direction(len(away) + 1)) - aim))
+    return len(away) - 1
