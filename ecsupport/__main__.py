@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: `python -m ecsupport reproduce | item | export | bench | refresh | readme`."""
+"""The command line behind the Makefile: `python -m ecsupport reproduce | item | export | refresh | keep | bench`."""
 
 import argparse
 import signal
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("folder", type=Path)
     files.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
     add("refresh", "store a fresh smoke run as the committed outputs", lambda _: engine.refresh())
+    add("keep", "store the results that stand as figures/reference/<run>", lambda o: engine.keep(opened(o)), True)
     bench = add("bench", "measure against the stated bounds", _bench)
     bench.add_argument("group", nargs="?", default="")
     add("readme", "regenerate the README's generated blocks", _readme)

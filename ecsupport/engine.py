@@ -26,6 +26,7 @@ from ecsupport.reporting.index import Notebook, duration, find_item, find_notebo
 
 WORKFLOW = paths.ROOT / "workflow"
 PLAN = "ECSUPPORT_PLAN"  # names of the notebooks of this run, for "[2/4]"
+LARGEST = 500_000  # bytes of a file that is kept as a reference
 PATIENCE = 3.0  # seconds to wait for a lock: as long as the children of a dead owner take to notice
 DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130  # exit statuses
 
@@ -175,10 +176,25 @@ def refresh() -> int:
             with replacing(notebook.file) as path:
                 path.write_text(text, encoding="utf-8")
             _say(f"refreshed {notebook.file}")
+    return keep(run)
+
+
+def keep(run: Run) -> int:
+    """Store the results that stand as `figures/reference/<run>`; long lists of images stay out.
+
+    UserError where none stand, or for own images, which do not belong into a repository.
+    """
+    if run.cohort:
+        raise UserError("results of own images are not kept in the repository. Copy them to where they may be")
+    files = [f for f in run.figures.glob("[!.]*") if f.stat().st_size <= LARGEST]
+    if not files:
+        raise UserError(f"no result stands in {run.figures}. Make one first, e.g. make table-1 PROFILE={run.name}")
     reference = paths.reference() / run.name
     fresh = reference.with_name(f".{run.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(run.figures, fresh, ignore=shutil.ignore_patterns(".*"))
+    fresh.mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, fresh)
     shutil.rmtree(reference, ignore_errors=True)
     fresh.rename(reference)
     _say(f"refreshed {reference}")

@@ -180,6 +180,29 @@ def test_results_whose_files_are_lost_or_altered_are_forgotten(house, monkeypatc
     assert [file.name for file in run.figures.glob("*.json")] == ["whole.json"]
 
 
+def test_results_are_kept_as_reference_but_for_long_lists(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr(paths, "reference", lambda: tmp_path / "reference")
+    run = Run.open("laptop")
+    with pytest.raises(UserError, match="make table-1 PROFILE=laptop"):
+        engine.keep(run)
+    run.figures.mkdir(parents=True)
+    (run.figures / "table_1.csv").write_text("model\n")
+    (run.figures / "synthetic.csv").write_bytes(b"x" * (engine.LARGEST + 1))
+    (run.figures / ".half_written").touch()
+    (tmp_path / "reference" / "laptop").mkdir(parents=True)
+    (tmp_path / "reference" / "laptop" / "table_0.csv").touch()  # of an earlier run
+    assert engine.keep(run) == 0
+    assert [f.name for f in (tmp_path / "reference" / "laptop").iterdir()] == ["table_1.csv"]
+
+
+def test_results_of_own_images_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    (tmp_path / "ward.csv").touch()
+    with pytest.raises(UserError, match="own images"):
+        engine.keep(Run.open("smoke", str(tmp_path / "ward.csv")))
+
+
 def test_a_failed_notebook_is_kept_and_named(house):
     house.write("01_first", "table_1", middle="numbers = [1]\nnumbers[3]")
     status, _, err, ran = house.call("reproduce")
