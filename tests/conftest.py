@@ -34,6 +34,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
 
 
+def pytest_runtest_setup(item):
+    """All wait for the smoke run in the end: what runs beside it, in another test process, yields."""
+    if PARALLEL and item.path.name != MAKES_THE_SMOKE_RUN:
+        os.setpriority(os.PRIO_PROCESS, 0, 5)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def workspace(tmp_path_factory):
     """Artefacts made by tests go to a folder of their own, never to the repository's."""
