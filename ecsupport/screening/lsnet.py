@@ -5,12 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ecsupport.screening import sparse_attention
+from ecsupport.screening import comparators, sparse_attention
 from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
 
-NAMES = ("lsnet", "lsnet_dense", "mobilenet_v2", "teacher")
+NAMES = ("lsnet", "lsnet_dense", "teacher", *comparators.NAMES)
 KEY_SOURCES = ("simulator", "random")
-MOBILENET_WIDTH, MOBILENET_HEAD = 0.45, 128  # Table 2's classifier as released: 748,066 parameters with colour input
 
 
 class Selection(NamedTuple):
@@ -110,19 +109,6 @@ class Student(MobileViT):
         return self.classify(x)
 
 
-def mobilenet_v2(stem_stride: int = 2) -> nn.Module:
-    """MobileNet-V2 of Tables 2 and 3: torchvision's at width .45, one input channel, a hidden layer of 128 units."""
-    from torchvision.models import MobileNetV2  # noqa: PLC0415 - takes five seconds, which LSNet does without
-
-    network = MobileNetV2(num_classes=2, width_mult=MOBILENET_WIDTH, dropout=0.0)
-    stem = network.features[0][0]
-    network.features[0][0] = nn.Conv2d(1, stem.out_channels, 3, stem_stride, 1, bias=False)
-    network.classifier = nn.Sequential(
-        nn.Linear(network.last_channel, MOBILENET_HEAD), nn.ReLU(), nn.Linear(MOBILENET_HEAD, 2)
-    )
-    return network
-
-
 def build(
     name: str,
     generator: torch.Generator,
@@ -136,7 +122,7 @@ def build(
     """A network by name with weights from `generator`; every one gives logits (B, 2), class 1 is the positive one.
 
     lsnet: the student. lsnet_dense: the student with dense attention and no simulator. teacher: the dense MobileViT,
-    `teacher_width` times the released width. mobilenet_v2: the comparator. ValueError for another name.
+    `teacher_width` times the released width. Or one of `comparators.NAMES`. ValueError for another name.
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; these are drawn anew below
         if name == "lsnet":
@@ -145,8 +131,8 @@ def build(
             network = MobileViT(STUDENT, stem_stride)
         elif name == "teacher":
             network = MobileViT(TEACHER.scaled(teacher_width), stem_stride)
-        elif name == "mobilenet_v2":
-            network = mobilenet_v2(stem_stride)
+        elif name in comparators.NAMES:
+            network = comparators.build(name, stem_stride)
         else:
             raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
     return initialise(network, generator).to(memory_format=torch.channels_last)

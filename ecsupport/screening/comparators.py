@@ -1,0 +1,45 @@
+"""The networks beside LSNet in Tables 2 to 5, near the printed sizes; their configurations are not released.
+
+Colour input, which the paper's networks have, adds 576 parameters or fewer to the numbers here.
+"""
+
+from torch import nn
+
+from ecsupport.screening.mobilevit import Configuration, MobileViT
+
+NEURONS = 128  # of MobileNet-V2's hidden layer, as in the released classifier of Table 2
+WIDTHS = {"mobilenet_v2": 0.45, "mobilenet_v2_wide": 0.55}  # Table 2: printed 730.5 K; Table 3: 1.013 M
+EFFICIENTNET = {"width_mult": 0.25, "depth_mult": 0.5}  # of B0; Table 3: 204.5 K
+B0 = (  # expansion, kernel, stride, channels before and after, layers (Tan and Le, ICML 2019)
+    (1, 3, 1, 32, 16, 1),
+    (6, 3, 2, 16, 24, 2),
+    (6, 5, 2, 24, 40, 2),
+    (6, 3, 2, 40, 80, 3),
+    (6, 5, 1, 80, 112, 3),
+    (6, 5, 2, 112, 192, 4),
+    (6, 3, 1, 192, 320, 1),
+)
+DENSE = Configuration((16, 16, 16, 24, 32, 48, 96), (24, 32, 40), 2, 2.0, (2, 4, 4))  # MobileViT; Table 3: 294.5 K
+NAMES = (*WIDTHS, "efficientnet", "mobilevit")
+
+
+def build(name: str, stem_stride: int) -> nn.Module:
+    """A comparator with torch's own weights: logits (B, 2) of images (B, 1, S, S) float32 in [-1, 1].
+
+    `mobilenet_v2` is Table 2's classifier, `mobilenet_v2_wide` that of Table 3. No layer draws random numbers while
+    training. KeyError for another name.
+    """
+    if name == "mobilevit":
+        return MobileViT(DENSE, stem_stride)
+    from torchvision.models import MobileNetV2, efficientnet  # noqa: PLC0415 - five seconds, which LSNet does without
+
+    if name == "efficientnet":
+        stages = [efficientnet.MBConvConfig(*sizes, **EFFICIENTNET) for sizes in B0]
+        network = efficientnet.EfficientNet(stages, dropout=0.0, stochastic_depth_prob=0.0, num_classes=2)
+    else:
+        network = MobileNetV2(num_classes=2, width_mult=WIDTHS[name], dropout=0.0)
+        head = [nn.Linear(network.last_channel, NEURONS), nn.ReLU(), nn.Linear(NEURONS, 2)]
+        network.classifier = nn.Sequential(*head)
+    stem = network.features[0][0]
+    network.features[0][0] = nn.Conv2d(1, stem.out_channels, 3, stem_stride, 1, bias=False)
+    return network

@@ -1,0 +1,85 @@
+"""What a network costs: by hand for single layers, against torch's own counter for whole networks."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ecsupport.core.training import torch_generator
+from ecsupport.screening import comparators, cost
+from ecsupport.screening.lsnet import NAMES, build
+
+PRINTED = {"mobilenet_v2": 730_500, "mobilenet_v2_wide": 1_013_000, "efficientnet": 204_500, "mobilevit": 294_500}
+PAPER_SIDE = 320
+
+
+def network(name, **options):
+    return build(name, torch_generator("test"), **options)
+
+
+def test_a_convolution_and_a_linear_layer_by_hand():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.filter = nn.Conv2d(1, 6, 3, stride=2, padding=1, groups=1)
+            self.classify = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.classify(self.filter(x).mean((2, 3)))
+
+    found = cost.table(Two(), 8).set_index("stage")
+    assert found.loc["filter", "parameters"] == 6 * 9 + 6
+    assert found.loc["filter", "layers"] * cost.SCALE == 6 * 9 * 4 * 4
+    assert found.loc["classify", "layers"] * cost.SCALE == 6 * 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_counts_as_many(name):
+    """Two operations a multiply-accumulate. With all keys, since attention to few is no matrix product."""
+    counted = network(name, key_share=1.0).eval()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        counted(torch.zeros(1, 1, 128, 128))
+    ours = cost.total(counted, 128)[list(cost.KINDS)].sum() * cost.SCALE
+    assert 2 * ours == pytest.approx(counter.get_total_flops(), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [1, 1 / 10, 1 / 25, 1 / 50])
+def test_attention_costs_as_many_products_as_it_keeps_keys(share):
+    dense = cost.table(network("lsnet", key_share=1.0), PAPER_SIDE).set_index("stage")["attention"]
+    sparse = cost.table(network("lsnet", key_share=share), PAPER_SIDE).set_index("stage")["attention"]
+    for block, tokens in (("blocks.0", 400), ("blocks.1", 100), ("blocks.2", 25)):
+        assert sparse[block] / dense[block] == pytest.approx(max(1, round(share * tokens)) / tokens)
+
+
+def test_the_student_stays_within_the_printed_budget():
+    """0.289 G as the paper counts, and the released number of parameters."""
+    found = cost.total(network("lsnet"), PAPER_SIDE)
+    assert found["layers"] <= 0.289
+    assert found["parameters"] <= 401_232
+    dense = cost.total(network("lsnet_dense"), PAPER_SIDE)
+    assert found[list(cost.KINDS)].sum() < dense[list(cost.KINDS)].sum()
+
+
+def test_every_parameter_of_the_student_is_used():
+    """No dead layers: each receives a gradient from what the networks are trained with."""
+    student = network("lsnet").train()
+    selections = []
+    student(torch.randn(2, 1, 128, 128), selections=selections).sum().backward()
+    sum(s.simulated.sum() for s in selections).backward()
+    assert [name for name, p in student.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", comparators.NAMES)
+def test_a_comparator_has_about_the_printed_parameters_and_learns_without_chance(name):
+    counted = network(name, stem_stride=1)
+    assert sum(p.numel() for p in counted.parameters()) == pytest.approx(PRINTED[name], rel=0.05)
+    images = torch.randn(4, 1, 64, 64, generator=torch_generator("test"))
+    before = torch.get_rng_state()
+    assert counted.train()(images).shape == (4, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_stages_follow_the_order_of_computation():
+    assert cost.stages(network("lsnet"))[:4] == ["stem", "stages.0", "blocks.0", "stages.1"]
+    assert sum(cost.table(network("lsnet"), 128)["parameters"]) == cost.total(network("lsnet"), 128)["parameters"]
