@@ -5,11 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ecsupport.screening import comparators, sparse_attention
+from ecsupport.screening import comparators, released, sparse_attention
 from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
 
 NAMES = ("lsnet", "lsnet_dense", "teacher", *comparators.NAMES)
 KEY_SOURCES = ("simulator", "random")
+VARIANTS = ("described", "shared", "released")
 
 
 class Selection(NamedTuple):
@@ -34,10 +35,17 @@ class SparseBlock(Block):
         share: float,
         fusion: str,
         keys: str,
+        variant: str,
     ) -> None:
-        super().__init__(channels, dim, inner, depth, feed_forward, sparse_attention.SparseAttention)
-        self.number, self.share, self.fusion = number, share, fusion
-        self.simulator = sparse_attention.Simulator(dim) if keys == "simulator" else None
+        as_released = variant == "released"
+        attention = released.ReleasedAttention if as_released else sparse_attention.SparseAttention
+        super().__init__(channels, dim, inner, depth, feed_forward, attention)
+        self.number, self.share, self.shared = number, share, variant == "shared"
+        self.fusion = released.FUSION if as_released else fusion
+        simulator = released.ReleasedSimulator if as_released else sparse_attention.Simulator
+        self.simulator = simulator(dim, self.shared) if keys == "simulator" else None
+        for layer in self.layers if as_released else ():
+            layer.feed_forward = released.ReleasedFeedForward(dim)
 
     def transform(
         self,
@@ -54,7 +62,8 @@ class SparseBlock(Block):
         """
         selection = None if x.shape[2] == 1 else self.select(x, rows, guidance, teacher_share)
         if selections is not None:
-            selections.append(selection)
+            maps = len(x), POSITIONS, HEADS, -1, -1
+            selections.append(selection and Selection(*(part.expand(maps) for part in selection)))
         chosen = selection is not None and selection.keys.shape[-1] < x.shape[2]
         for layer in self.layers:
             x = layer(x, rows, selection.keys if chosen else None)
@@ -65,14 +74,18 @@ class SparseBlock(Block):
     ) -> Selection:
         """Simulate the gradient of tokens (B, P, N, C) and choose the keys; the choice itself has no derivative.
 
+        Where heads and positions share their keys, maps and keys are (B, 1, 1, N, N) and (B, 1, 1, N, k).
         The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
         """
         k = sparse_attention.number_of_keys(x.shape[2], self.share)
         if self.simulator is None:
-            simulated = sparse_attention.random_map(len(x), POSITIONS, HEADS, x.shape[2], self.number).to(x.device)
+            groups = (1, 1) if self.shared else (POSITIONS, HEADS)
+            simulated = sparse_attention.random_map(len(x), *groups, x.shape[2], self.number).to(x.device)
         else:
             simulated = self.simulator(x.detach(), rows)
         with torch.no_grad():
+            if guidance is not None and self.shared:
+                guidance = guidance.mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
             mixed = sparse_attention.mix(guidance, simulated, teacher_share)
             keys = sparse_attention.top_keys(sparse_attention.importance(mixed, self.fusion), k)
         return Selection(simulated, keys)
@@ -82,12 +95,22 @@ class Student(MobileViT):
     """LSNet: the small MobileViT with sparse attention; needs no teacher to classify."""
 
     def __init__(
-        self, stem_stride: int = 2, key_share: float = 1 / 25, fusion: str = "abs_mix", keys: str = "simulator"
+        self,
+        stem_stride: int = 2,
+        key_share: float = 1 / 25,
+        fusion: str = "abs_mix",
+        keys: str = "simulator",
+        variant: str = "described",
     ) -> None:
-        """`keys`: chosen by the simulator, or `random`, drawn once and for all. ValueError for another source."""
-        if keys not in KEY_SOURCES:
-            raise ValueError(f"keys {keys!r} is unknown, expected one of {', '.join(KEY_SOURCES)}")
-        sparse = {"share": key_share, "fusion": fusion, "keys": keys}
+        """`keys`: chosen by the simulator, or `random`, drawn once and for all.
+
+        variant: attention as `described`; with keys `shared` by all heads and pixel positions; or as `released`, which
+        brings a fusion of its own. ValueError for another source or variant.
+        """
+        for name, value, known in (("keys", keys, KEY_SOURCES), ("variant", variant, VARIANTS)):
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is unknown, expected one of {', '.join(known)}")
+        sparse = {"share": key_share, "fusion": fusion, "keys": keys, "variant": variant}
         sizes = enumerate(block_sizes(STUDENT))
         super().__init__(STUDENT, stem_stride, [SparseBlock(*s, number=n, **sparse) for n, s in sizes])
 
@@ -117,6 +140,7 @@ def build(
     key_share: float = 1 / 25,
     fusion: str = "abs_mix",
     keys: str = "simulator",
+    variant: str = "described",
     teacher_width: float = 1.0,
 ) -> nn.Module:
     """A network by name with weights from `generator`; every one gives logits (B, 2), class 1 is the positive one.
@@ -126,7 +150,7 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; these are drawn anew below
         if name == "lsnet":
-            network: nn.Module = Student(stem_stride, key_share, fusion, keys)
+            network: nn.Module = Student(stem_stride, key_share, fusion, keys, variant)
         elif name == "lsnet_dense":
             network = MobileViT(STUDENT, stem_stride)
         elif name == "teacher":

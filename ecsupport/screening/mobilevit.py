@@ -161,13 +161,15 @@ class Attention(nn.Module):
 class ConvolutionalFeedForward(nn.Module):
     """The student's feed-forward layer: a separable convolution over the grid of tokens of each pixel position."""
 
+    tokens = staticmethod(from_grid)
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.layers = separable(dim)
 
     def forward(self, x: torch.Tensor, rows: int) -> torch.Tensor:
         """(B, P, N, C) -> (B, P, N, C)."""
-        return from_grid(self.layers(to_grid(x, rows)))
+        return self.tokens(self.layers(to_grid(x, rows)))
 
 
 class LinearFeedForward(nn.Sequential):

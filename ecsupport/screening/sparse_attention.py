@@ -10,7 +10,16 @@ from torch.nn import functional
 
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import torch_generator
-from ecsupport.screening.mobilevit import Attention, from_grid, merge_heads, separable, split_heads, to_grid
+from ecsupport.screening.mobilevit import (
+    HEADS,
+    POSITIONS,
+    Attention,
+    from_grid,
+    merge_heads,
+    separable,
+    split_heads,
+    to_grid,
+)
 
 TEMPERATURE = 0.5
 ALPHA = 0.7
@@ -24,13 +33,21 @@ class Simulator(nn.Module):
     The result is symmetric by construction, the gradient that it imitates is not.
     """
 
-    def __init__(self, dim: int) -> None:
+    tokens = staticmethod(from_grid)
+
+    def __init__(self, dim: int, shared: bool = False) -> None:
+        """`shared`: one map for all heads and pixel positions, the SELU of the mean of theirs."""
         super().__init__()
-        self.layers = separable(dim)
+        self.layers, self.shared = separable(dim), shared
 
     def forward(self, x: torch.Tensor, rows: int) -> torch.Tensor:
-        """(B, P, N, C) tokens on a grid of `rows` rows -> (B, P, h, N, N)."""
-        features = split_heads(from_grid(self.layers(to_grid(x, rows))))  # -> (B, P, h, N, d)
+        """(B, P, N, C) tokens on a grid of `rows` rows -> (B, P, h, N, N), or (B, 1, 1, N, N) where shared."""
+        features = self.tokens(self.layers(to_grid(x, rows)))  # (B, P, N, C)
+        if self.shared:
+            all_at_once = features.transpose(1, 2).flatten(2)  # (B, P, N, C) -> (B, N, P, C) -> (B, N, P C)
+            mean = all_at_once @ all_at_once.transpose(-1, -2) / (POSITIONS * HEADS)  # (B, N, N)
+            return functional.selu(mean)[:, None, None]  # -> (B, 1, 1, N, N)
+        features = split_heads(features)  # -> (B, P, h, N, d)
         return functional.selu(features @ features.transpose(-1, -2))
 
 
@@ -110,7 +127,29 @@ class SparseAttention(Attention):
     def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Equation 15: softmax over the chosen keys of q k^T / sqrt(d), all others weigh 0.
 
-        q, k, v: (B, P, h, N, d); keys: (B, P, h, N, k) int64. Returns (B, P, h, N, d).
+        q, k, v: (B, P, h, N, d); keys: (B, P, h, N, k) int64, or (B, 1, 1, N, k) for all heads and positions alike.
+        Returns (B, P, h, N, d).
         """
+        if keys.shape[1:3] == (1, 1):
+            return attend_to_shared(q, k, v, keys[:, 0, 0])
         scores = (gather_keys(k, keys) * q.unsqueeze(-2)).sum(-1) * q.shape[-1] ** -0.5  # (B, P, h, N, k)
         return (scores.softmax(-1).unsqueeze(-1) * gather_keys(v, keys)).sum(-2)  # -> (B, P, h, N, d)
+
+
+def attend_to_shared(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Equation 15 where all heads and positions see the same keys (B, N, k): whole tokens are gathered, row by row.
+
+    q, k, v: (B, P, h, N, d). Returns (B, P, h, N, d).
+    """
+    positions, heads, tokens = q.shape[1:4]
+    start = torch.arange(len(q), device=q.device)[:, None] * tokens  # first row of each image
+    rows = (keys.flatten(1) + start).flatten()  # (B, N, k) -> (B, N k) -> (B N k)
+
+    def gathered(x: torch.Tensor) -> torch.Tensor:
+        table = x.permute(0, 3, 1, 2, 4).flatten(2).flatten(0, 1)  # (B, P, h, N, d) -> (B, N, P h d) -> (B N, P h d)
+        found = table.index_select(0, rows)  # (B N k, P h d)
+        return found.reshape(*keys.shape, positions, heads, -1)  # -> (B, N, k, P, h, d)
+
+    scores = (gathered(k) * q.permute(0, 3, 1, 2, 4).unsqueeze(2)).sum(-1) * q.shape[-1] ** -0.5  # (B, N, k, P, h)
+    values = (scores.softmax(2).unsqueeze(-1) * gathered(v)).sum(2)  # -> (B, N, P, h, d)
+    return values.permute(0, 2, 3, 1, 4)  # -> (B, P, h, N, d)

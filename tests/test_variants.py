@@ -1,0 +1,106 @@
+"""LSNet's attention as described, with shared keys, and as released: what guidance and Q and K do in each."""
+
+import pytest
+import torch
+
+from ecsupport.core.training import torch_generator
+from ecsupport.screening.lsnet import VARIANTS, build
+from ecsupport.screening.mobilevit import ConvolutionalFeedForward, initialise
+from ecsupport.screening.released import ReleasedAttention, ReleasedFeedForward
+from ecsupport.screening.sparse_attention import Simulator, SparseAttention, top_keys
+
+SIZE = 64
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch_generator("test", seed))
+
+
+def student(variant, **options):
+    sizes = {"stem_stride": 1, "key_share": 0.1}
+    return build("lsnet", torch_generator("student"), variant=variant, **sizes | options)
+
+
+def maps(seed):
+    return [noise(2, 4, 4, n, n, seed=f"{seed} {n}") for n in (64, 16, 4)]
+
+
+def queries_and_keys(network):
+    """Gradients of the weights that make queries and keys, over all layers."""
+    for block in network.blocks:
+        for layer in block.layers:
+            gradient = layer.attention.queries_keys_values.weight.grad
+            yield gradient[: len(gradient) * 2 // 3]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_guidance_changes_what_is_computed_but_not_as_released(variant):
+    network, images = student(variant).eval(), noise(2, 1, SIZE, SIZE)
+    with torch.no_grad():
+        one, other = (network(images, maps(seed), 1.0) for seed in (1, 2))
+    assert torch.equal(one, other) == (variant == "released")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_queries_and_keys_learn_but_not_as_released(variant):
+    network = student(variant, key_share=0.5).train()  # of a single key the weight is 1, whatever the query
+    network(noise(2, 1, SIZE, SIZE), maps(1), 1.0).square().sum().backward()
+    largest = [float(gradient.abs().max()) for gradient in queries_and_keys(network)]
+    values = [float(layer.attention.out.weight.grad.abs().max()) for block in network.blocks for layer in block.layers]
+    if variant == "released":
+        assert max(largest) < 1e-6 * min(values)  # nought but for rounding
+    else:
+        assert min(largest) > 1e-4 * min(values)
+
+
+def test_as_released_every_token_sees_itself_alone():
+    q, k, v = (noise(2, 4, 4, 9, 5, seed=part) for part in "qkv")
+    keys = top_keys(noise(2, 4, 4, 9, 9), 4)
+    torch.testing.assert_close(ReleasedAttention.attend_to(q, k, v, keys), v)
+    assert not torch.allclose(SparseAttention.attend_to(q, k, v, keys), v)
+
+
+@pytest.mark.parametrize(("kind", "near"), [(ConvolutionalFeedForward, True), (ReleasedFeedForward, False)])
+def test_a_token_reaches_its_neighbours_but_as_released_tokens_far_away(kind, near):
+    """On a grid of 10 x 10 one token changes; the batch norm is in eval mode, so that nothing else mixes tokens."""
+    layer = initialise(kind(48), torch_generator("test")).eval()
+    x = noise(1, 4, 100, 48)
+    y = x.clone()
+    y[0, 0, 55] += 1
+    with torch.no_grad():
+        touched = (layer(x, 10) != layer(y, 10)).any(-1)  # (1, 4, 100)
+    assert not touched[0, 1:].any()
+    assert (touched.sum() <= 9) == near
+    if not near:
+        assert touched.sum() > 50
+
+
+def test_shared_keys_are_each_head_s_keys_where_all_agree():
+    q, k, v = (noise(2, 4, 4, 9, 5, seed=part) for part in "qkv")
+    keys = top_keys(noise(2, 1, 1, 9, 9), 3)
+    of_each = SparseAttention.attend_to(q, k, v, keys.expand(-1, 4, 4, -1, -1))
+    torch.testing.assert_close(SparseAttention.attend_to(q, k, v, keys), of_each)
+
+
+def test_the_shared_map_is_the_mean_over_heads_and_positions():
+    each, shared = (initialise(Simulator(8, shared), torch_generator("test")).eval() for shared in (False, True))
+    x = noise(2, 4, 12, 8)
+    linear = each(x, 3)  # SELU is s x above 0 and s a (e^x - 1) below
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    before = torch.where(linear > 0, linear / scale, (linear / (scale * alpha) + 1).clamp_min(1e-30).log())
+    expected = torch.nn.functional.selu(before.mean((1, 2), keepdim=True))
+    torch.testing.assert_close(shared(x, 3), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_was_chosen_has_one_form(variant):
+    selections = []
+    student(variant).eval()(noise(2, 1, SIZE, SIZE), selections=selections)
+    assert [tuple(s.simulated.shape) for s in selections] == [(2, 4, 4, n, n) for n in (64, 16, 4)]
+    assert [tuple(s.keys.shape) for s in selections] == [(2, 4, 4, n, k) for n, k in ((64, 6), (16, 2), (4, 1))]
+
+
+@pytest.mark.parametrize("option", ["keys", "variant"])
+def test_an_unknown_option_is_named(option):
+    with pytest.raises(ValueError, match=f"{option} 'mine' is unknown"):
+        build("lsnet", torch_generator("student"), **{option: "mine"})
