@@ -4,11 +4,13 @@ A group's file defines functions marked `@measure("group")`; each yields `Measur
 """
 
 import importlib.util
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
-from ecsupport.core import paths
+from ecsupport.core import paths, progress
 from ecsupport.core.errors import UserError
 
 FOLDER = paths.ROOT / "tests"
@@ -37,6 +39,20 @@ class Measure:
         bound = "" if self.bound is None else f"{sign} {self.bound:.4g}"
         judgement = "" if self.bound is None else "ok" if self.ok else "FAIL"
         return f"{self.name:<48} {self.value:>10.4g} {self.unit:<12} {bound:>12}  {judgement}".rstrip()
+
+
+def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5) -> list[float]:
+    """Median seconds of each step function, taken in turn, so that whatever slows the machine slows all of them."""
+    taken = []
+    for number in progress.bar(range(warm_up + rounds), "rounds"):
+        row = []
+        for step in steps:
+            start = time.perf_counter()
+            step()
+            row.append(time.perf_counter() - start)
+        if number >= warm_up:
+            taken.append(row)
+    return [median(column) for column in zip(*taken, strict=True)]
 
 
 Bench = Callable[[], Iterator[Measure]]

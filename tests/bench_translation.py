@@ -1,40 +1,22 @@
 """What the translators' training costs: SG-CycleGAN against CycleGAN, and the trainer against a bare loop."""
 
-import time
-from statistics import median
-
 import numpy as np
 import torch
 
-from ecsupport.bench import Measure, measure
-from ecsupport.core import profiles, progress
+from ecsupport.bench import Measure, interleaved, measure
+from ecsupport.core import profiles
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import reproducible
 from ecsupport.translation import training
 from ecsupport.translation.models import MODELS
 from ecsupport.translation.settings import Settings
 
-PAIRS, WARM_UP = 40, 5
 SG_CYCLEGAN, TRAINER, MIXED = 1.35, 1.05, 1.6
 
 
 def images(side, count=32):
     rng = generator("bench", "translation", side)
     return {name: rng.integers(0, 256, (count, side, side), dtype=np.uint8) for name in ("mri", "us", "show")}
-
-
-def interleaved(*steps):
-    """Median seconds of each step function, taken in turn, so that whatever slows the machine slows all of them."""
-    taken = []
-    for number in progress.bar(range(WARM_UP + PAIRS), "pairs"):
-        row = []
-        for step in steps:
-            start = time.perf_counter()
-            step()
-            row.append(time.perf_counter() - start)
-        if number >= WARM_UP:
-            taken.append(row)
-    return [median(column) for column in zip(*taken, strict=True)]
 
 
 def bare(run, mri, us):

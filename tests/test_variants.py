@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ecsupport.core.training import torch_generator
 from ecsupport.screening.lsnet import VARIANTS, build
 from ecsupport.screening.mobilevit import ConvolutionalFeedForward, initialise
 from ecsupport.screening.released import ReleasedAttention, ReleasedFeedForward
-from ecsupport.screening.sparse_attention import Simulator, SparseAttention, top_keys
+from ecsupport.screening.sparse_attention import Simulator, SparseAttention, largest, top_keys
 
 SIZE = 64
 
@@ -98,6 +100,27 @@ def test_what_was_chosen_has_one_form(variant):
     student(variant).eval()(noise(2, 1, SIZE, SIZE), selections=selections)
     assert [tuple(s.simulated.shape) for s in selections] == [(2, 4, 4, n, n) for n in (64, 16, 4)]
     assert [tuple(s.keys.shape) for s in selections] == [(2, 4, 4, n, k) for n, k in ((64, 6), (16, 2), (4, 1))]
+
+
+@pytest.mark.parametrize("variant", ["described", "shared"])
+def test_alone_and_with_the_printed_fusion_the_same_keys_are_found_sooner(variant):
+    block = student(variant, fusion="code").eval().blocks[0]
+    x = noise(2, 4, 64, 40)
+    with torch.no_grad():
+        sooner, slowly = block.keys_alone(x, 8), block.select(x, 8).keys
+    assert torch.equal(sooner.sort(-1).values, slowly.sort(-1).values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), tokens=st.integers(1, 40), data=st.data())
+def test_the_largest_of_each_row_are_found_ties_or_none(seed, tokens, data):
+    k = data.draw(st.integers(1, tokens))
+    x = noise(2, 3, tokens, seed=seed)
+    x = (x * 2).round() if data.draw(st.booleans()) else x
+    found = largest(x, k)
+    assert found.shape == (2, 3, k)
+    assert all(len(set(row.tolist())) == k for row in found.flatten(0, 1))
+    assert torch.equal(x.gather(-1, found).sort(-1).values, x.topk(k, dim=-1).values.sort(-1).values)
 
 
 @pytest.mark.parametrize("option", ["keys", "variant"])

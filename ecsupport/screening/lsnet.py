@@ -60,14 +60,29 @@ class SparseBlock(Block):
 
         A single token has nothing to choose: its selection is None, and it is attended to densely.
         """
-        selection = None if x.shape[2] == 1 else self.select(x, rows, guidance, teacher_share)
+        tokens, keys = x.shape[2], None
+        if tokens > 1 and selections is None and guidance is None:
+            keys = self.keys_alone(x, rows)
+        elif tokens > 1:
+            selection = self.select(x, rows, guidance, teacher_share)
+            keys = selection.keys
         if selections is not None:
             maps = len(x), POSITIONS, HEADS, -1, -1
-            selections.append(selection and Selection(*(part.expand(maps) for part in selection)))
-        chosen = selection is not None and selection.keys.shape[-1] < x.shape[2]
+            selections.append(Selection(*(part.expand(maps) for part in selection)) if tokens > 1 else None)
         for layer in self.layers:
-            x = layer(x, rows, selection.keys if chosen else None)
+            x = layer(x, rows, keys if keys is not None and keys.shape[-1] < tokens else None)
         return x
+
+    @torch.no_grad()
+    def keys_alone(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        """The keys that `select` chooses without guidance, (B, P, h, N, k) or (B, 1, 1, N, k).
+
+        SELU and the released fusion of Equation 14 rise with their argument: neither changes which are the largest.
+        """
+        if self.simulator is None or self.fusion != "code":
+            return self.select(x, rows).keys
+        k = sparse_attention.number_of_keys(x.shape[2], self.share)
+        return sparse_attention.largest(self.simulator.correlation(x, rows), k)
 
     def select(
         self, x: torch.Tensor, rows: int, guidance: torch.Tensor | None = None, teacher_share: float = 0.0
