@@ -1,4 +1,4 @@
-"""The command line behind the Makefile: `python -m ecsupport reproduce | item | export | refresh | keep | bench`."""
+"""The command line behind the Makefile; `python -m ecsupport --help` lists its commands."""
 
 import argparse
 import signal

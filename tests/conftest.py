@@ -25,7 +25,7 @@ MAKES_THE_SMOKE_RUN, USE_IT = "test_fresh_run.py", ("test_notebooks.py", "test_o
 
 
 def pytest_collection_modifyitems(items):
-    """The smoke run comes last; where processes share the tests, first, and what uses it last, so that none waits."""
+    """The smoke run comes last; where processes share the tests, first, what uses it last: little is waited."""
 
     def place(item):
         name = item.path.name

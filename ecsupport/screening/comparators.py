@@ -1,6 +1,6 @@
 """The networks beside LSNet in Tables 2 to 5, near the printed sizes; their configurations are not released.
 
-Colour input, which the paper's networks have, adds 576 parameters or fewer to the numbers here.
+Input is grey here; with the colour of the paper's networks the first layer has three times its weights.
 """
 
 from torch import nn

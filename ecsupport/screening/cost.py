@@ -6,7 +6,7 @@ the products of attention. Both are counted here, apart. One multiply-accumulate
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 import torch
@@ -71,7 +71,7 @@ def _counting(network: nn.Module, counted: dict[str, Counter[str]]) -> Iterator[
             handle.remove()
 
 
-def _hook(count: Counter[str]) -> object:
+def _hook(count: Counter[str]) -> Callable[[nn.Module, tuple, torch.Tensor], None]:
     def hook(module: nn.Module, arguments: tuple, output: torch.Tensor) -> None:
         x = arguments[0]
         if isinstance(module, nn.Conv2d):
