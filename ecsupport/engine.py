@@ -123,7 +123,14 @@ def execute(run: Run, name: str) -> int:
 
     import papermill  # noqa: PLC0415 - takes two seconds
     import zmq  # noqa: PLC0415
+    from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415
     from traitlets.config import Config  # noqa: PLC0415
+
+    class Kernel(AsyncKernelManager):
+        async def start_kernel(self, **options: Any) -> None:
+            """Start it; what it says beside its cells, mostly while it ends, is kept beside the failed notebook."""
+            with unfinished.with_suffix(".log").open("w") as said:
+                await super().start_kernel(stderr=said, **options)
 
     try:
         papermill.execute_notebook(
@@ -134,6 +141,7 @@ def execute(run: Run, name: str) -> int:
             progress_bar={"leave": False} if sys.stderr.isatty() else False,
             cwd=str(paths.notebooks()),
             config=Config({"KernelManager": {"transport_encryption": "auto" if zmq.has("curve") else "disabled"}}),
+            kernel_manager_class=Kernel,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except papermill.PapermillExecutionError:

@@ -204,7 +204,8 @@ def test_results_of_own_images_are_not_kept(tmp_path, monkeypatch):
 
 
 def test_a_failed_notebook_is_kept_and_named(house):
-    house.write("01_first", "table_1", middle="numbers = [1]\nnumbers[3]")
+    beside = "os.write(2, b'Traceback of a kernel that ends')"  # past the cell's stderr
+    house.write("01_first", "table_1", middle=f"{beside}\nnumbers = [1]\nnumbers[3]")
     status, _, err, ran = house.call("reproduce")
     kept = house.workspace / "runs/smoke/failed/01_first.ipynb"
     assert (status, ran) == (1, ["01_first"])
@@ -212,6 +213,7 @@ def test_a_failed_notebook_is_kept_and_named(house):
     assert str(kept) in err
     assert "IndexError" in kept.read_text()
     assert "Traceback" not in err
+    assert "a kernel that ends" in kept.with_suffix(".log").read_text()
     assert not (house.workspace / "runs/smoke/01_first.ipynb").exists()
 
 
