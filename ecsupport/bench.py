@@ -4,6 +4,11 @@ A group's file defines functions marked `@measure("group")`; each yields `Measur
 """
 
 import importlib.util
+import math
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,6 +58,21 @@ def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5
         if number >= warm_up:
             taken.append(row)
     return [median(column) for column in zip(*taken, strict=True)]
+
+
+def memory(peak: bool = False) -> float:
+    """Resident memory of this process in MB, now or at its peak; NaN, which meets no bound, without /proc."""
+    status = Path("/proc/self/status")
+    found = re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else math.nan
+
+
+def in_child(file: str, call: str, **environment: str) -> float:
+    """The number that `call`, a call of a function of that bench file, gives in a process of its own."""
+    code = f"import sys; sys.path.insert(0, {str(Path(file).parent)!r}); import {Path(file).stem} as b; print(b.{call})"
+    surroundings = os.environ | {progress.HEADLESS: "1"} | environment
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=surroundings)
+    return float(done.stdout)
 
 
 Bench = Callable[[], Iterator[Measure]]

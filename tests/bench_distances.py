@@ -1,8 +1,5 @@
 """Memory of feature extraction at the size of a published FID: 20,000 images of 299 x 299 pixels from files."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ecsupport.bench import Measure, measure
+from ecsupport.bench import Measure, in_child, measure, memory
 from ecsupport.cohort import images
-from ecsupport.core import progress
 from ecsupport.core.artefacts import sha256
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
@@ -68,8 +64,6 @@ NETWORKS = {
 
 def extract(name: str, folder: Path) -> float:
     """MB by which this process's peak exceeds what it held with the network, before the first image was read."""
-    from bench_statistics import memory  # noqa: PLC0415 - beside this file, where only the child process looks
-
     torch.set_num_threads(1)
     network, rows = NETWORKS[name](), pd.read_csv(folder / "manifest.csv")
     before = memory()
@@ -81,14 +75,8 @@ def extract(name: str, folder: Path) -> float:
 
 def memory_of(name: str, folder: Path) -> float:
     """`extract` in a process of its own."""
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import bench_distances as bench
-print(bench.extract({name!r}, bench.Path({str(folder)!r})))
-"""
-    surroundings = os.environ | {"ECSUPPORT_WORKSPACE": str(folder / "workspace"), progress.HEADLESS: "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=surroundings)
-    return float(done.stdout)
+    workspace = str(folder / "workspace")
+    return in_child(__file__, f"extract({name!r}, b.Path({str(folder)!r}))", ECSUPPORT_WORKSPACE=workspace)
 
 
 @measure("distances")

@@ -3,14 +3,21 @@
 from collections.abc import Iterator
 
 import torch
+from torch.nn import functional
 
-from ecsupport.bench import Measure, interleaved, measure
+from ecsupport.bench import Measure, in_child, interleaved, measure, memory
+from ecsupport.core import profiles
 from ecsupport.core.training import reproducible, torch_generator
+from ecsupport.screening import distillation
 from ecsupport.screening.lsnet import build
+from ecsupport.screening.settings import Settings
 
 SIDE = 320  # pixels, the paper's
 DESCRIBED, SHARED = 1.8, 1.1  # times the dense student
 FASTER, SHARED_FASTER = 4.0, 7.0  # times as fast as released
+
+BATCH, OF_RELEASED, OF_DENSE = 4, 0.25, 1.0  # images, times the memory of a training step
+JOINT = 1.5  # times one plain forward and backward pass of both networks
 
 NETWORKS = {
     "dense": ("lsnet_dense", {}),
@@ -33,3 +40,66 @@ def inference() -> Iterator[Measure]:
     yield Measure("as released over as described", of["released"] / of["described"], "times", FASTER, at_least=True)
     yield Measure("shared keys over dense", of["shared"] / of["dense"], "times", SHARED)
     yield Measure("as released over shared keys", of["released"] / of["shared"], "times", SHARED_FASTER, at_least=True)
+
+
+def step_memory(name: str) -> float:
+    """MB by which one training step, batch 4, exceeds what the process held before; dense attention keeps its scores.
+
+    LSNet is guided by maps that stand before, and learns its simulator along.
+    """
+    torch.set_num_threads(1)
+    kind, options = NETWORKS[name]
+    noise = torch_generator("bench")
+    network, images = build(kind, noise, **options).train(), torch.randn(BATCH, 1, SIDE, SIDE, generator=noise)
+    guidance = [torch.randn(BATCH, 4, 4, n, n, generator=noise) for n in (400, 100, 25)]
+    taught = distillation.Distillation(True, False, "features", distillation.Signature(), distillation.Targets(BATCH))
+    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+    before = memory()
+    if kind == "lsnet_dense":
+        logits, loss = network(images, []), 0.0
+    else:
+        selections: list = []
+        logits = network(images, guidance, 0.5, selections)
+        loss, _ = taught.simulate(selections, guidance, torch.arange(BATCH))
+    (loss + functional.cross_entropy(logits, torch.arange(BATCH) % 2)).backward()
+    optimiser.step()
+    return memory(peak=True) - before
+
+
+@measure("screening")
+def training_memory() -> Iterator[Measure]:
+    """Peak over what was held before, each network in a process of its own."""
+    freed_at_once = {"MALLOC_MMAP_THRESHOLD_": "1000000"}  # else the allocator holds what the step no longer does
+    of = {
+        name: in_child(__file__, f"step_memory({name!r})", **freed_at_once)
+        for name in ("dense", "described", "shared", "released")
+    }
+    yield Measure("training step of the dense student", of["dense"], "MB")
+    yield Measure("training step as described", of["described"], "MB")
+    yield Measure("training step with shared keys", of["shared"], "MB")
+    yield Measure("as described over dense", of["described"] / of["dense"], "times", OF_DENSE)
+    yield Measure("as described over as released", of["described"] / of["released"], "times", OF_RELEASED)
+
+
+@measure("screening")
+def joint_step() -> Iterator[Measure]:
+    """Teacher and student together at the sizes of `laptop`, against one plain pass of each, forward and back."""
+    profile = profiles.load("laptop")
+    settings, side = Settings.of(profile), profile.image_size
+    images = torch.randn(settings.batch, 1, side, side, generator=torch_generator("bench"))
+    labels = torch.arange(settings.batch) % 2
+    student, teacher = (settings.build(name, 1).train() for name in ("lsnet", "teacher"))
+    signature, targets = distillation.Signature(), distillation.Targets(settings.batch)
+    taught = distillation.Distillation(True, True, settings.simulation, signature, targets)
+
+    def joint() -> None:
+        distillation.joint_step(student, teacher, taught, images, labels, torch.arange(settings.batch), 0.5)
+
+    def plain() -> None:
+        for network in (teacher, student):
+            functional.cross_entropy(network(images), labels).backward()
+
+    with reproducible(1):
+        together, apart = interleaved(joint, plain)
+    yield Measure("joint step", together * 1000, "ms")
+    yield Measure("joint step over plain passes of both", together / apart, "times", JOINT)

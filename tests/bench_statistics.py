@@ -1,16 +1,12 @@
 """Speed and memory of the bootstrap at the size of Table 6 (672 images, 10,000 resamples) and at 36,000 images."""
 
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 from sklearn import metrics as reference
 
-from ecsupport.bench import Measure, measure
+from ecsupport.bench import Measure, in_child, measure, memory
 from ecsupport.core.seeds import generator
 from ecsupport.evaluation.bootstrap import UNITS, bootstrap
 from ecsupport.evaluation.intervals import leave_one_out
@@ -49,26 +45,18 @@ def scikit_learn_loop(y: np.ndarray, score: np.ndarray, rng: np.random.Generator
         reference.roc_auc_score(truth, score[drawn])
 
 
+def extra_memory(n: int, unit: str) -> float:
+    """MB by which this process's peak exceeds what it held before the bootstrap and the jackknife."""
+    before = memory()
+    y, score, patient = images(n)
+    bootstrap(y, score, patient, unit=unit, rng=generator("bench", "memory"), n_resamples=RESAMPLES)
+    leave_one_out(y, score, patient, unit=unit)
+    return memory(peak=True) - before
+
+
 def memory_of(n: int, unit: str) -> float:
-    """MB by which a process's peak exceeds what it held before the bootstrap and the jackknife."""
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import bench_statistics as bench
-memory = bench.memory()
-y, score, patient = bench.images({n})
-bench.bootstrap(y, score, patient, unit={unit!r}, rng=bench.generator("bench", "memory"), n_resamples=bench.RESAMPLES)
-bench.leave_one_out(y, score, patient, unit={unit!r})
-print(bench.memory(peak=True) - memory)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout)
-
-
-def memory(peak: bool = False) -> float:
-    """Resident memory of this process in MB, now or at its peak; NaN, which meets no bound, without /proc."""
-    status = Path("/proc/self/status")
-    found = re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) / 1024 if found else np.nan
+    """`extra_memory` in a process of its own."""
+    return in_child(__file__, f"extra_memory({n}, {unit!r})")
 
 
 @measure("statistics")

@@ -30,6 +30,7 @@ from ecsupport.screening.sparse_attention import (
     importance,
     number_of_keys,
     random_map,
+    simulate,
     standardise,
     top_keys,
 )
@@ -87,7 +88,7 @@ def test_sparse_attention_is_masked_dense_attention(seed, tokens, data):
 def test_simulated_gradient_is_the_self_correlation_of_each_head():
     simulator = initialise(Simulator(8), torch_generator("test")).eval()
     x = noise(2, 4, 12, 8)  # a grid of 3 rows and 4 columns
-    found = simulator(x, 3)
+    found = simulate(simulator(x, 3))
     image = x[1, 2].T.reshape(1, 8, 3, 4)  # (N, C) -> (1, C, rows, columns)
     features = simulator.layers(image)[0].flatten(1).T  # -> (N, C)
     for head in range(4):
@@ -101,7 +102,9 @@ def test_a_changed_token_reaches_its_neighbours_in_the_simulated_gradient_and_no
     x = noise(1, 4, 36, 8)
     moved = x.clone()
     moved[0, 1, 14] += 1  # row 2, column 2 of 6 x 6
-    changed = (simulator(moved, 6) - simulator(x, 6))[0].abs().amax(1) > 1e-6  # over heads: (P, N, N)
+    changed = (simulate(simulator(moved, 6)) - simulate(simulator(x, 6)))[0].abs().amax(
+        1
+    ) > 1e-6  # over heads: (P, N, N)
     near = torch.zeros(36, dtype=torch.bool)
     near[[7, 8, 9, 13, 14, 15, 19, 20, 21]] = True
     assert changed[1].any()

@@ -6,10 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecsupport.core.training import torch_generator
+from ecsupport.screening import sparse_attention
+from ecsupport.screening.distillation import Distillation, Signature, Targets
 from ecsupport.screening.lsnet import VARIANTS, build
 from ecsupport.screening.mobilevit import ConvolutionalFeedForward, initialise
 from ecsupport.screening.released import ReleasedAttention, ReleasedFeedForward
-from ecsupport.screening.sparse_attention import Simulator, SparseAttention, largest, top_keys
+from ecsupport.screening.sparse_attention import (
+    Simulator,
+    SparseAttention,
+    choose,
+    correlate,
+    importance,
+    simulate,
+    top_keys,
+)
 
 SIZE = 64
 
@@ -87,11 +97,8 @@ def test_shared_keys_are_each_head_s_keys_where_all_agree():
 def test_the_shared_map_is_the_mean_over_heads_and_positions():
     each, shared = (initialise(Simulator(8, shared), torch_generator("test")).eval() for shared in (False, True))
     x = noise(2, 4, 12, 8)
-    linear = each(x, 3)  # SELU is s x above 0 and s a (e^x - 1) below
-    scale, alpha = 1.0507009873554805, 1.6732632423543772
-    before = torch.where(linear > 0, linear / scale, (linear / (scale * alpha) + 1).clamp_min(1e-30).log())
-    expected = torch.nn.functional.selu(before.mean((1, 2), keepdim=True))
-    torch.testing.assert_close(shared(x, 3), expected, rtol=1e-3, atol=1e-4)
+    expected = correlate(each(x, 3)).mean((1, 2), keepdim=True)
+    torch.testing.assert_close(correlate(shared(x, 3)), expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -103,12 +110,36 @@ def test_what_was_chosen_has_one_form(variant):
 
 
 @pytest.mark.parametrize("variant", ["described", "shared"])
-def test_alone_and_with_the_printed_fusion_the_same_keys_are_found_sooner(variant):
-    block = student(variant, fusion="code").eval().blocks[0]
-    x = noise(2, 4, 64, 40)
-    with torch.no_grad():
-        sooner, slowly = block.keys_alone(x, 8), block.select(x, 8).keys
+def test_without_guidance_the_printed_fusion_is_not_needed_to_find_its_keys(variant):
+    features = student(variant).eval().blocks[0].simulator(noise(2, 4, 64, 40), 8)
+    slowly = top_keys(importance(simulate(features), "code"), 6)
+    sooner = choose(features, 6, "code", None, 0.0)
     assert torch.equal(sooner.sort(-1).values, slowly.sort(-1).values)
+
+
+@pytest.mark.parametrize("fusion", ["abs_mix", "code"])
+def test_image_by_image_the_same_is_chosen_and_learnt(monkeypatch, fusion):
+    features = noise(3, 4, 4, 16, 5).requires_grad_()
+    taught = Distillation(True, False, "features", Signature(), Targets(3))
+    found = []
+    for numbers in (10**9, 1):
+        monkeypatch.setattr(sparse_attention, "CHUNK", numbers)
+        sign = taught.sign(features)
+        (gradient,) = torch.autograd.grad(sign[:, :7].sum(), features)
+        found.append((choose(features, 3, fusion, noise(3, 4, 4, 16, 16, seed=1), 0.5), sign.detach(), gradient))
+    assert torch.equal(found[0][0], found[1][0])
+    for one, other in zip(found[0][1:], found[1][1:], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_attention_that_is_made_again_on_the_way_back_has_the_same_gradient(monkeypatch):
+    attention = initialise(SparseAttention(16, 16), torch_generator("test"))
+    x, keys = noise(2, 4, 9, 16).requires_grad_(), top_keys(noise(2, 4, 4, 9, 9, seed=1), 3)
+    found = []
+    for numbers in (10**9, 1):
+        monkeypatch.setattr(sparse_attention, "CHUNK", numbers)
+        found.append(torch.autograd.grad(attention(x, keys).square().sum(), x)[0])
+    assert torch.equal(*found)
 
 
 @settings(max_examples=30, deadline=None)
@@ -117,7 +148,7 @@ def test_the_largest_of_each_row_are_found_ties_or_none(seed, tokens, data):
     k = data.draw(st.integers(1, tokens))
     x = noise(2, 3, tokens, seed=seed)
     x = (x * 2).round() if data.draw(st.booleans()) else x
-    found = largest(x, k)
+    found = top_keys(x, k)
     assert found.shape == (2, 3, k)
     assert all(len(set(row.tolist())) == k for row in found.flatten(0, 1))
     assert torch.equal(x.gather(-1, found).sort(-1).values, x.topk(k, dim=-1).values.sort(-1).values)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ecsupport.core.training import torch_generator
 from ecsupport.screening.lsnet import Selection
 from ecsupport.screening.mobilevit import HEADS, POSITIONS
-from ecsupport.screening.sparse_attention import standardise
+from ecsupport.screening.sparse_attention import TINY, pieces, simulate
 
 Maps = Sequence[torch.Tensor | None]  # one a block, (B, P, h, N, N); None for a block of a single token
 
@@ -75,11 +76,17 @@ class Signature(nn.Module):
             self.register_buffer(name, torch.randn(shape, generator=generator))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(B, P, h, N, N) -> (B, 128) of length 1; rows are standardised first, so that their scale does not count."""
+        """(B, P, h, N, N), or (B, 1, 1, N, N) for all heads and positions -> (B, 128) of length 1.
+
+        Rows are standardised first, so that their scale does not count; of a standardised row only means over areas are
+        needed, so that no other map of N x N is made.
+        """
         tokens = maps.shape[-1]
         unit = torch.eye(tokens, device=maps.device)[None]
         areas = functional.adaptive_avg_pool1d(unit, SIDE)[0]  # (N, 32): a product with it is a mean over areas
-        x = areas.T @ standardise(maps).flatten(1, 2) @ areas  # (B, P, h, N, N) -> (B, P h, N, N) -> (B, P h, 32, 32)
+        deviation = maps.var(-1, correction=0, keepdim=True).clamp_min(TINY).sqrt()
+        rows = (maps @ areas - maps.mean(-1, keepdim=True)) / deviation  # (B, P, h, N, 32)
+        x = areas.T @ rows.expand(-1, POSITIONS, HEADS, -1, -1).flatten(1, 2)  # -> (B, P h, N, 32) -> (B, P h, 32, 32)
         x = functional.conv2d(x, self.first, stride=2, padding=1).relu()  # -> (B, 16, 16, 16)
         x = functional.conv2d(x, self.second, stride=2, padding=1).relu()  # -> (B, 32, 8, 8)
         return functional.normalize(x.flatten(1) @ self.projection.T, dim=-1)  # -> (B, 2048) -> (B, 128)
@@ -146,14 +153,27 @@ class Distillation:
         self, selections: Sequence[Selection | None], gradients: Maps, ids: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """The simulation loss of a batch, and by how much its targets moved (see `Targets.update`)."""
-        simulated = [None if s is None else s.simulated for s in selections]
         nothing = torch.zeros(len(ids), SIGNATURE, device=ids.device)
         signs = [nothing if g is None else self.signature(g) for g in gradients]
         targets, change = self.targets.update(ids, torch.stack(signs, dim=1))  # (B, blocks, 128)
         if self.simulation == "raw":
-            return raw_simulation_loss(simulated, gradients), change
-        mine = [t if s is None else self.signature(s) for s, t in zip(simulated, signs, strict=True)]
+            return raw_simulation_loss([None if s is None else s.simulated for s in selections], gradients), change
+        mine = [t if s is None else self.sign(s.features) for s, t in zip(selections, signs, strict=True)]
         return simulation_loss(torch.stack(mine, dim=1), targets), change
+
+    def sign(self, features: torch.Tensor) -> torch.Tensor:
+        """The signature of the gradient simulated by features (B, P, h, N, d): (B, 128).
+
+        Large maps are made image by image, and once more for the way back: they are never held together.
+        """
+
+        def of(part: torch.Tensor) -> torch.Tensor:
+            return self.signature(simulate(part))
+
+        parts = pieces(features)
+        if len(parts) == 1:
+            return of(features)
+        return torch.cat([checkpoint(of, p, use_reentrant=False, preserve_rng_state=False) for p in parts])
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,18 @@ VARIANTS = ("described", "shared", "released")
 
 
 class Selection(NamedTuple):
-    """What a sparse block decided: simulated gradient (B, P, h, N, N) and chosen keys (B, P, h, N, k)."""
+    """What a sparse block decided: keys (B, P, h, N, k), and the simulator's features (B, P, h, N, d) behind them.
 
-    simulated: torch.Tensor
+    Where heads and positions share keys, the features are (B, 1, 1, N, .); without a simulator there are none.
+    """
+
     keys: torch.Tensor
+    features: torch.Tensor | None
+
+    @property
+    def simulated(self) -> torch.Tensor:
+        """The simulated gradient (B, P, h, N, N), made anew whenever it is asked for."""
+        return sparse_attention.simulate(self.features).expand(-1, POSITIONS, HEADS, -1, -1)
 
 
 class SparseBlock(Block):
@@ -60,50 +68,30 @@ class SparseBlock(Block):
 
         A single token has nothing to choose: its selection is None, and it is attended to densely.
         """
-        tokens, keys = x.shape[2], None
-        if tokens > 1 and selections is None and guidance is None:
-            keys = self.keys_alone(x, rows)
-        elif tokens > 1:
-            selection = self.select(x, rows, guidance, teacher_share)
-            keys = selection.keys
+        keys, tokens = None, x.shape[2]
+        if tokens > 1:
+            keys, features = self.select(x, rows, guidance, teacher_share)
         if selections is not None:
-            maps = len(x), POSITIONS, HEADS, -1, -1
-            selections.append(Selection(*(part.expand(maps) for part in selection)) if tokens > 1 else None)
+            selections.append(Selection(keys.expand(-1, POSITIONS, HEADS, -1, -1), features) if tokens > 1 else None)
         for layer in self.layers:
             x = layer(x, rows, keys if keys is not None and keys.shape[-1] < tokens else None)
         return x
 
-    @torch.no_grad()
-    def keys_alone(self, x: torch.Tensor, rows: int) -> torch.Tensor:
-        """The keys that `select` chooses without guidance, (B, P, h, N, k) or (B, 1, 1, N, k).
-
-        SELU and the released fusion of Equation 14 rise with their argument: neither changes which are the largest.
-        """
-        if self.simulator is None or self.fusion != "code":
-            return self.select(x, rows).keys
-        k = sparse_attention.number_of_keys(x.shape[2], self.share)
-        return sparse_attention.largest(self.simulator.correlation(x, rows), k)
-
     def select(
         self, x: torch.Tensor, rows: int, guidance: torch.Tensor | None = None, teacher_share: float = 0.0
     ) -> Selection:
-        """Simulate the gradient of tokens (B, P, N, C) and choose the keys; the choice itself has no derivative.
+        """Choose the keys of tokens (B, P, N, C), by the simulator's features or, without one, at random.
 
-        Where heads and positions share their keys, maps and keys are (B, 1, 1, N, N) and (B, 1, 1, N, k).
-        The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
+        Where heads and positions share their keys, these are (B, 1, 1, N, k). The simulator learns from the tokens as
+        they are: its loss does not reach the layers that made them.
         """
         k = sparse_attention.number_of_keys(x.shape[2], self.share)
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
-            simulated = sparse_attention.random_map(len(x), *groups, x.shape[2], self.number).to(x.device)
-        else:
-            simulated = self.simulator(x.detach(), rows)
-        with torch.no_grad():
-            if guidance is not None and self.shared:
-                guidance = guidance.mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
-            mixed = sparse_attention.mix(guidance, simulated, teacher_share)
-            keys = sparse_attention.top_keys(sparse_attention.importance(mixed, self.fusion), k)
-        return Selection(simulated, keys)
+            weight = sparse_attention.random_map(len(x), *groups, x.shape[2], self.number).to(x.device)
+            return Selection(sparse_attention.top_keys(weight, k), None)
+        features = self.simulator(x.detach(), rows)
+        return Selection(sparse_attention.choose(features, k, self.fusion, guidance, teacher_share), features)
 
 
 class Student(MobileViT):

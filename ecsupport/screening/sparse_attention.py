@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import torch_generator
@@ -25,35 +26,37 @@ from ecsupport.screening.mobilevit import (
 TEMPERATURE = 0.5
 ALPHA = 0.7
 FUSIONS = ("abs_mix", "code")
+CHUNK = 3_000_000  # numbers that are held at a time; of more, some are made again on the way back
 TINY = 1e-30  # gradients are about 1e-7, far below the usual safeguards against division by zero
 
 
 class Simulator(nn.Module):
-    """Equation 12: SELU(F F^T) for each head and pixel position, F the tokens after a separable convolution.
-
-    The result is symmetric by construction, the gradient that it imitates is not.
-    """
+    """Equation 12 up to its features F: the tokens after a separable convolution, by head and pixel position."""
 
     tokens = staticmethod(from_grid)
 
     def __init__(self, dim: int, shared: bool = False) -> None:
-        """`shared`: one map for all heads and pixel positions, the SELU of the mean of theirs."""
+        """`shared`: features of which the self-correlation is the mean over all heads and pixel positions."""
         super().__init__()
         self.layers, self.shared = separable(dim), shared
 
     def forward(self, x: torch.Tensor, rows: int) -> torch.Tensor:
-        """(B, P, N, C) tokens on a grid of `rows` rows -> (B, P, h, N, N), or (B, 1, 1, N, N) where shared."""
-        return functional.selu(self.correlation(x, rows))
-
-    def correlation(self, x: torch.Tensor, rows: int) -> torch.Tensor:
-        """F F^T, before the SELU; shapes as above."""
+        """(B, P, N, C) tokens on a grid of `rows` rows -> (B, P, h, N, d), or (B, 1, 1, N, P C) where shared."""
         features = self.tokens(self.layers(to_grid(x, rows)))  # (B, P, N, C)
         if self.shared:
-            all_at_once = features.transpose(1, 2).flatten(2)  # (B, P, N, C) -> (B, N, P, C) -> (B, N, P C)
-            mean = all_at_once @ all_at_once.transpose(-1, -2) / (POSITIONS * HEADS)  # (B, N, N)
-            return mean[:, None, None]  # -> (B, 1, 1, N, N)
-        features = split_heads(features)  # -> (B, P, h, N, d)
-        return features @ features.transpose(-1, -2)
+            joined = features.transpose(1, 2).flatten(2)  # (B, P, N, C) -> (B, N, P, C) -> (B, N, P C)
+            return joined[:, None, None] * (POSITIONS * HEADS) ** -0.5  # -> (B, 1, 1, N, P C)
+        return split_heads(features)  # -> (B, P, h, N, d)
+
+
+def correlate(features: torch.Tensor) -> torch.Tensor:
+    """F F^T: (..., N, d) -> (..., N, N)."""
+    return features @ features.transpose(-1, -2)
+
+
+def simulate(features: torch.Tensor) -> torch.Tensor:
+    """Equation 12, SELU(F F^T): (..., N, d) -> (..., N, N), symmetric; the gradient that it imitates is not."""
+    return functional.selu(correlate(features), inplace=True)
 
 
 def standardise(gradients: torch.Tensor) -> torch.Tensor:
@@ -96,22 +99,46 @@ def number_of_keys(tokens: int, share: float) -> int:
 
 
 def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
-    """The k keys of largest weight for each query: (B, P, h, N, N) -> (B, P, h, N, k) int64. ValueError for k > N."""
+    """The k keys of largest weight for each query: (..., N) -> (..., k) int64, in any order. ValueError for k > N.
+
+    On a CPU by NumPy, in a third of the time that torch takes.
+    """
     if k > weight.shape[-1]:
         raise ValueError(f"k = {k} keys of N = {weight.shape[-1]} tokens, expected k <= N")
+    if weight.device.type == "cpu":
+        rows = weight.detach().reshape(-1, weight.shape[-1]).numpy()  # (..., N) -> (R, N)
+        lowest = np.partition(rows, -k, axis=-1)[:, -k, None]  # (R, 1), the k-th largest
+        places = np.flatnonzero(rows >= lowest)
+        if len(places) == len(rows) * k:  # no equal values at the border
+            return torch.from_numpy(places % rows.shape[1]).reshape(*weight.shape[:-1], k)  # (R k) -> (..., k)
     return weight.topk(k, dim=-1, sorted=False).indices
 
 
-def largest(x: torch.Tensor, k: int) -> torch.Tensor:
-    """Places of the k largest of each row, as `top_keys` gives them; on a CPU by NumPy, in a third of the time."""
-    if x.device.type != "cpu" or x.requires_grad:
-        return top_keys(x, k)
-    rows = x.flatten(0, -2).numpy()  # (..., N) -> (R, N)
-    lowest = np.partition(rows, -k, axis=-1)[:, -k, None]  # (R, 1), the k-th largest
-    places = np.flatnonzero(rows >= lowest)
-    if len(places) != len(rows) * k:  # equal values at the border
-        return top_keys(x, k)
-    return torch.from_numpy(places % rows.shape[1]).reshape(*x.shape[:-1], k)  # (R k) -> (..., k)
+def pieces(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Features (B, P, h, N, d) in parts, of so many images that their maps of N x N together take little memory."""
+    return features.split(max(1, CHUNK // (features[0, ..., 0].numel() * features.shape[-2])))
+
+
+@torch.no_grad()
+def choose(features: torch.Tensor, k: int, fusion: str, guidance: torch.Tensor | None, share: float) -> torch.Tensor:
+    """Equations 13 and 14: the k keys of each query, (B, P, h, N, k) int64; the choice itself has no derivative.
+
+    features: (B, P, h, N, d), or (B, 1, 1, N, .) for keys shared by all; guidance: (B, P, h, N, N), a teacher's
+    gradient that weighs `share` against the simulated one.
+    """
+    guidance = None if share == 0 else guidance
+    if guidance is not None and features.shape[1:3] == (1, 1):
+        guidance = guidance.mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
+    found, begin = [], 0
+    for part in pieces(features):
+        if guidance is None and fusion == "code":  # rises with the gradient, as SELU does: neither changes the order
+            weight = correlate(part)
+        else:
+            given = None if guidance is None else guidance[begin : begin + len(part)]
+            weight = importance(mix(given, simulate(part), share), fusion)
+        found.append(top_keys(weight, k))
+        begin += len(part)
+    return torch.cat(found)
 
 
 def random_map(batch: int, positions: int, heads: int, tokens: int, block: int) -> torch.Tensor:
@@ -137,20 +164,25 @@ class SparseAttention(Attention):
         if keys is None:
             return super().forward(x)
         q, k, v = (split_heads(part) for part in self.queries_keys_values(x).chunk(3, dim=-1))
-        values = self.attend_to(q, k, v, keys)
-        return self.out(merge_heads(values))
+        return self.out(merge_heads(self.attend_to(q, k, v, keys)))
 
     @staticmethod
     def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """Equation 15: softmax over the chosen keys of q k^T / sqrt(d), all others weigh 0.
 
         q, k, v: (B, P, h, N, d); keys: (B, P, h, N, k) int64, or (B, 1, 1, N, k) for all heads and positions alike.
-        Returns (B, P, h, N, d).
+        Returns (B, P, h, N, d). Where much was gathered, it is gathered once more on the way back.
         """
-        if keys.shape[1:3] == (1, 1):
-            return attend_to_shared(q, k, v, keys[:, 0, 0])
-        scores = (gather_keys(k, keys) * q.unsqueeze(-2)).sum(-1) * q.shape[-1] ** -0.5  # (B, P, h, N, k)
-        return (scores.softmax(-1).unsqueeze(-1) * gather_keys(v, keys)).sum(-2)  # -> (B, P, h, N, d)
+        attend, chosen = (attend_to_shared, keys[:, 0, 0]) if keys.shape[1:3] == (1, 1) else (attend_to_each, keys)
+        if torch.is_grad_enabled() and q.numel() * keys.shape[-1] > CHUNK:
+            return checkpoint(attend, q, k, v, chosen, use_reentrant=False, preserve_rng_state=False)
+        return attend(q, k, v, chosen)
+
+
+def attend_to_each(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Equation 15 where each head and position sees its own keys (B, P, h, N, k); shapes as above."""
+    scores = (gather_keys(k, keys) * q.unsqueeze(-2)).sum(-1) * q.shape[-1] ** -0.5  # (B, P, h, N, k)
+    return (scores.softmax(-1).unsqueeze(-1) * gather_keys(v, keys)).sum(-2)  # -> (B, P, h, N, d)
 
 
 def attend_to_shared(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
