@@ -80,6 +80,25 @@ def test_a_comparator_has_about_the_printed_parameters_and_learns_without_chance
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_the_hidden_layer_of_mobilenet_outlives_a_high_rate_by_its_norm():
+    """Without it no unit answers to any image after a hundred steps at the rate of `laptop`: the network is dead."""
+    images = torch.randn(32, 1, 32, 32, generator=torch_generator("test")).contiguous(memory_format=torch.channels_last)
+    labels, alive = torch.arange(32) % 2, {}
+    for norm in (True, False):
+        learner = network("mobilenet_v2", stem_stride=2).train()
+        if not norm:
+            learner.classifier[1] = nn.Identity()
+        optimiser = torch.optim.AdamW(learner.parameters(), 0.01)
+        for _ in range(100):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(learner(images), labels).backward()
+            optimiser.step()
+        hidden = learner.classifier[:3](learner.features(images).mean((2, 3)))  # (B, C, h, w) -> (B, 128)
+        alive[norm] = float((hidden > 0).any(0).float().mean())
+    assert alive[True] > 0.9
+    assert alive[False] < 0.3
+
+
 def test_stages_follow_the_order_of_computation():
     assert cost.stages(network("lsnet"))[:4] == ["stem", "stages.0", "blocks.0", "stages.1"]
     assert sum(cost.table(network("lsnet"), 128)["parameters"]) == cost.total(network("lsnet"), 128)["parameters"]

@@ -26,8 +26,9 @@ NAMES = (*WIDTHS, "efficientnet", "mobilevit")
 def build(name: str, stem_stride: int) -> nn.Module:
     """A comparator with torch's own weights: logits (B, 2) of images (B, 1, S, S) float32 in [-1, 1].
 
-    `mobilenet_v2` is Table 2's classifier, `mobilenet_v2_wide` that of Table 3. No layer draws random numbers while
-    training. KeyError for another name.
+    `mobilenet_v2` is Table 2's classifier, `mobilenet_v2_wide` that of Table 3; the norm in their hidden layer is ours:
+    the layer's inputs are never negative, so that a unit's weights move together, and at the rates that short training
+    needs all its units fell silent for good. No layer draws random numbers while training. KeyError for another name.
     """
     if name == "mobilevit":
         return MobileViT(DENSE, stem_stride)
@@ -38,7 +39,7 @@ def build(name: str, stem_stride: int) -> nn.Module:
         network = efficientnet.EfficientNet(stages, dropout=0.0, stochastic_depth_prob=0.0, num_classes=2)
     else:
         network = MobileNetV2(num_classes=2, width_mult=WIDTHS[name], dropout=0.0)
-        head = [nn.Linear(network.last_channel, NEURONS), nn.ReLU(), nn.Linear(NEURONS, 2)]
+        head = [nn.Linear(network.last_channel, NEURONS), nn.BatchNorm1d(NEURONS), nn.ReLU(), nn.Linear(NEURONS, 2)]
         network.classifier = nn.Sequential(*head)
     stem = network.features[0][0]
     network.features[0][0] = nn.Conv2d(1, stem.out_channels, 3, stem_stride, 1, bias=False)
