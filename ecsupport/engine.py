@@ -153,7 +153,7 @@ def execute(run: Run, name: str) -> int:
         _say(f"{name}: wrote no results. Its last cell must call results.finish()")
         return FAILED
     unfinished.replace(executed)
-    _say(f"      done in {time.monotonic() - begin:.0f} s")
+    _say(f"      {name} done in {time.monotonic() - begin:.0f} s")
     return DONE
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from ecsupport.core import artefacts, profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.screening import gradients, lsnet, training
 from ecsupport.screening.inputs import augment, to_input
-from ecsupport.screening.selection import RULES, all_positive, select, validate
+from ecsupport.screening.selection import RULES, all_positive, area, select, validate
 from ecsupport.screening.settings import Settings
 from ecsupport.screening.training import predict, restore, spec
 
@@ -90,6 +91,12 @@ def test_rules_of_one_rate_take_the_first_of_the_highest(rows):
     assert {rule: select(rows[::-1], rule) for rule in RULES} == {"dual": 2, "sensitivity": 1, "auc": 2}
     with pytest.raises(ValueError, match="rule 'loss' is unknown, expected one of dual, sensitivity, auc"):
         select(rows, "loss")
+
+
+def test_the_area_is_scikit_learns_with_ties_too(rng):
+    for _ in range(20):
+        label, score = rng.permutation([0, 1, *rng.integers(0, 2, 30)]), rng.integers(0, 8, 32) / 8
+        assert area(score[label == 1], score[label == 0]) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
 
 
 def test_rules_look_at_validations_of_their_own():

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +99,31 @@ def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list
     lacking = sum(not verified(*place(spec)) for spec in specs)
     if workers == 1 or lacking < 2:  # starting workers takes longer than looking
         return [ensure(spec) for spec in specs]
-    context = multiprocessing.get_context("spawn")
-    with (
-        progress.shared(context, about) as counters,
-        ProcessPoolExecutor(workers, context, progress.join, (counters,)) as pool,
-    ):
+    with workers_of(workers, about) as pool:
         return list(pool.map(ensure, specs))
+
+
+@contextlib.contextmanager
+def workers_of(number: int, about: str, begin: Callable[..., None] | None = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool of so many processes with one progress bar; each calls `begin(barrier)` first, of all of them.
+
+    They are forked from one process that has imported the large libraries, seconds each, and nothing of ours: a module
+    that was changed since is imported as it is now.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "pandas"])
+    with progress.shared(context, about) as counters:
+        begun = (counters, dict(os.environ), begin, context.Barrier(number))
+        with ProcessPoolExecutor(number, context, _begin, begun) as pool:
+            yield pool
+
+
+def _begin(counters: Any, environment: dict[str, str], begin: Callable[..., None] | None, barrier: Barrier) -> None:
+    os.environ.clear()  # that of the forking process is as old as its first pool
+    os.environ.update(environment)
+    progress.join(counters)
+    if begin:
+        begin(barrier)
 
 
 def deposit(**arrays: np.ndarray) -> str:

@@ -7,11 +7,9 @@ import heapq
 import importlib
 import json
 import math
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -20,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecsupport.core import code, progress
-from ecsupport.core.artefacts import Spec, ensure
+from ecsupport.core import code
+from ecsupport.core.artefacts import Spec, ensure, workers_of
 
 MEASURED = "seconds.json"
 _start: Barrier | None = None  # in a worker process: where it waits for the others
@@ -157,19 +155,14 @@ def measure(
     Every worker does the same at the same time: one training alone has the caches and the memory to itself. What they
     make is thrown away, and so is a first run that warms up. `digest` only makes the artefact know the function's code.
     """
-    context = multiprocessing.get_context("spawn")
-    with (
-        progress.shared(context, "timing") as counters,
-        ProcessPoolExecutor(workers, context, _join, (counters, context.Barrier(workers))) as pool,
-    ):
+    with workers_of(workers, "timing", _wait_at) as pool:
         jobs = [pool.submit(_time, module, function, (short, short, long)) for _ in range(workers)]
         taken = np.mean([job.result() for job in jobs], axis=0)  # (workers, 3) -> (3,)
     (folder / MEASURED).write_text(json.dumps({"short": taken[1], "long": taken[2]}))
 
 
-def _join(counters: Any, start: Barrier) -> None:
+def _wait_at(start: Barrier) -> None:
     global _start  # noqa: PLW0603 - one value a worker process, set once
-    progress.join(counters)
     _start = start
 
 

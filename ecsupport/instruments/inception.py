@@ -12,14 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.inception import (
-    BasicConv2d,
-    InceptionA,
-    InceptionB,
-    InceptionC,
-    InceptionD,
-    InceptionE,
-)
 
 from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
@@ -34,24 +26,28 @@ class FidInception(nn.Module):
     """Inception-v3 of the FID up to its 2048 features. Parameters are named as in `FILE`; the classifier is unused."""
 
     def __init__(self) -> None:
+        from torchvision.models import inception as v3  # noqa: PLC0415 - four seconds, wanted with a user's file only
+
         super().__init__()
+        mean_a, mean_c, mean_e = (_pooling(block, _mean) for block in (v3.InceptionA, v3.InceptionC, v3.InceptionE))
+        max_e = _pooling(v3.InceptionE, lambda x: functional.max_pool2d(x, 3, 1, 1))
         self.standard = False  # whether its weights are those of the standard file; `restore` says so
-        self.Conv2d_1a_3x3 = BasicConv2d(3, 32, kernel_size=3, stride=2)
-        self.Conv2d_2a_3x3 = BasicConv2d(32, 32, kernel_size=3)
-        self.Conv2d_2b_3x3 = BasicConv2d(32, 64, kernel_size=3, padding=1)
-        self.Conv2d_3b_1x1 = BasicConv2d(64, 80, kernel_size=1)
-        self.Conv2d_4a_3x3 = BasicConv2d(80, 192, kernel_size=3)
-        self.Mixed_5b = _MeanA(192, pool_features=32)
-        self.Mixed_5c = _MeanA(256, pool_features=64)
-        self.Mixed_5d = _MeanA(288, pool_features=64)
-        self.Mixed_6a = InceptionB(288)
-        self.Mixed_6b = _MeanC(768, channels_7x7=128)
-        self.Mixed_6c = _MeanC(768, channels_7x7=160)
-        self.Mixed_6d = _MeanC(768, channels_7x7=160)
-        self.Mixed_6e = _MeanC(768, channels_7x7=192)
-        self.Mixed_7a = InceptionD(768)
-        self.Mixed_7b = _MeanE(1280)
-        self.Mixed_7c = _MaxE(2048)
+        self.Conv2d_1a_3x3 = v3.BasicConv2d(3, 32, kernel_size=3, stride=2)
+        self.Conv2d_2a_3x3 = v3.BasicConv2d(32, 32, kernel_size=3)
+        self.Conv2d_2b_3x3 = v3.BasicConv2d(32, 64, kernel_size=3, padding=1)
+        self.Conv2d_3b_1x1 = v3.BasicConv2d(64, 80, kernel_size=1)
+        self.Conv2d_4a_3x3 = v3.BasicConv2d(80, 192, kernel_size=3)
+        self.Mixed_5b = mean_a(192, pool_features=32)
+        self.Mixed_5c = mean_a(256, pool_features=64)
+        self.Mixed_5d = mean_a(288, pool_features=64)
+        self.Mixed_6a = v3.InceptionB(288)
+        self.Mixed_6b = mean_c(768, channels_7x7=128)
+        self.Mixed_6c = mean_c(768, channels_7x7=160)
+        self.Mixed_6d = mean_c(768, channels_7x7=160)
+        self.Mixed_6e = mean_c(768, channels_7x7=192)
+        self.Mixed_7a = v3.InceptionD(768)
+        self.Mixed_7b = mean_e(1280)
+        self.Mixed_7c = max_e(2048)
         self.fc = nn.Linear(2048, 1008)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -123,7 +119,3 @@ def _pooling(block: type[nn.Module], pool: Callable[[Tensor], Tensor]) -> type[n
             return [*super()._forward(x)[:-1], self.branch_pool(pool(x))]
 
     return Block
-
-
-_MeanA, _MeanC, _MeanE = (_pooling(block, _mean) for block in (InceptionA, InceptionC, InceptionE))
-_MaxE = _pooling(InceptionE, lambda x: functional.max_pool2d(x, 3, 1, 1))

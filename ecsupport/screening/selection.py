@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 RULES = ("dual", "sensitivity", "auc")
 ENOUGH = 0.95
@@ -23,8 +22,18 @@ def validate(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     return {
         "sensitivity": float(called[label == 1].mean()),
         "specificity": float((~called)[label == 0].mean()),
-        "auc": float(roc_auc_score(label, probability)),
+        "auc": area(probability[label == 1], probability[label == 0]),
     }
+
+
+def area(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Area under the ROC curve: how often a positive image's score is the higher one of a pair, ties counted half.
+
+    In NumPy, since every training process would wait three seconds for scikit-learn.
+    """
+    ordered = np.sort(negative)
+    below, upto = (np.searchsorted(ordered, positive, side) for side in ("left", "right"))
+    return float((below + upto).mean() / (2 * len(ordered)))
 
 
 def select(history: pd.DataFrame, rule: str = "dual") -> int:
