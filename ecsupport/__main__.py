@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("keep", "store the results that stand as figures/reference/<run>", lambda o: engine.keep(opened(o)), True)
     bench = add("bench", "measure against the stated bounds", _bench)
     bench.add_argument("group", nargs="?", default="")
+    bench.add_argument("--keep", action="store_true", help="store the measures for the notebooks that speak of them")
     add("readme", "regenerate the README's generated blocks", _readme)
     return parser
 
@@ -107,7 +108,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    return bench.run(options.group)
+    return bench.run(options.group, keep=options.keep)
 
 
 def _readme(_: argparse.Namespace) -> int:

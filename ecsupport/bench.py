@@ -1,11 +1,15 @@
 """The benches: what a measurement is, and how the groups in `tests/bench_<group>.py` are run and judged.
 
 A group's file defines functions marked `@measure("group")`; each yields `Measure`s. Nothing is measured at import.
+Times differ from run to run, and a run's tables must not: notebooks that speak of them read measures that were kept.
 """
+
+import csv
 
 import importlib.util
 import math
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -13,9 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+
+import numpy as np
 
 from ecsupport.core import paths, progress
+from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 
 FOLDER = paths.ROOT / "tests"
@@ -23,13 +29,28 @@ FOLDER = paths.ROOT / "tests"
 
 @dataclass(frozen=True)
 class Measure:
-    """One measured value and its bound, which it must reach (`at_least`) or stay below; no bound: shown only."""
+    """One measured value and its bound, which it must reach (`at_least`) or stay below; no bound: shown only.
+
+    low, high: its 95 % interval over rounds, where there is one.
+    """
 
     name: str
     value: float
     unit: str
     bound: float | None = None
     at_least: bool = False
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def ratio(
+        cls, name: str, one: np.ndarray, other: np.ndarray, bound: float | None = None, at_least: bool = False
+    ) -> "Measure":
+        """Median of the ratios of two columns of `interleaved`, with the interval that order statistics give it."""
+        ratios = np.sort(one / other)
+        rank = _rank_of_median(len(ratios))
+        low, high = float(ratios[rank]), float(ratios[-1 - rank])
+        return cls(name, float(np.median(ratios)), "times", bound, at_least, low, high)
 
     @property
     def ok(self) -> bool:
@@ -46,8 +67,14 @@ class Measure:
         return f"{self.name:<48} {self.value:>10.4g} {self.unit:<12} {bound:>12}  {judgement}".rstrip()
 
 
-def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5) -> list[float]:
-    """Median seconds of each step function, taken in turn, so that whatever slows the machine slows all of them."""
+def _rank_of_median(n: int) -> int:
+    """Largest r for which the median lies between the values of rank r and n - 1 - r (from 0) 95 times in 100."""
+    below = np.cumsum([math.comb(n, k) / 2**n for k in range(n)])  # of a binomial with one half
+    return max(0, int((below <= 0.025).sum()) - 1)
+
+
+def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5) -> np.ndarray:
+    """Seconds of each step function, one column each (steps, rounds); taken in turn: what slows one slows all."""
     taken = []
     for number in progress.bar(range(warm_up + rounds), "rounds"):
         row = []
@@ -57,7 +84,7 @@ def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5
             row.append(time.perf_counter() - start)
         if number >= warm_up:
             taken.append(row)
-    return [median(column) for column in zip(*taken, strict=True)]
+    return np.array(taken).T  # (rounds, steps) -> (steps, rounds)
 
 
 def memory(peak: bool = False) -> float:
@@ -94,10 +121,10 @@ def groups(folder: Path = FOLDER) -> dict[str, Path]:
     return {file.stem.removeprefix("bench_"): file for file in sorted(folder.glob("bench_*.py"))}
 
 
-def run(group: str = "", folder: Path = FOLDER) -> int:
+def run(group: str = "", folder: Path = FOLDER, keep: bool = False) -> int:
     """Measure one group, or all, and print a line a measure; 1 where a bound is not met, else 0.
 
-    UserError where there is no such group.
+    keep: also store them for the notebooks, as `kept` reads them. UserError where there is no such group.
     """
     known = groups(folder)
     if group and group not in known:
@@ -108,8 +135,36 @@ def run(group: str = "", folder: Path = FOLDER) -> int:
         spec = importlib.util.spec_from_file_location(f"bench_{name}", known[name])
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
         print(name)
+        results = []
         for function in _REGISTRY.get(name, []):
             for result in function():
                 print(f"  {result.line()}", flush=True)
                 met &= result.ok
+                results.append(result)
+        if keep:
+            _store(name, results)
     return 0 if met else 1
+
+
+def kept(group: str) -> dict[str, Measure]:
+    """The measures of a group that were stored with `keep`, by name; none where there are none."""
+    file = paths.reference() / "bench" / f"{group}.csv"
+    if not file.is_file():
+        return {}
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    return {
+        row["name"]: Measure(row["name"], float(row["value"]), row["unit"], low=float(row["low"]), high=float(row["high"]))
+        for row in rows
+    }
+
+
+def _store(group: str, results: list[Measure]) -> None:
+    file = paths.reference() / "bench" / f"{group}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    with replacing(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
+        table = csv.writer(lines, lineterminator="\n")
+        table.writerow(["name", "value", "low", "high", "unit", "machine"])
+        for result in results:
+            table.writerow([result.name, *(f"{x:.4g}" for x in (result.value, result.low, result.high)), result.unit, machine])

@@ -53,11 +53,11 @@ def iteration():
         naked = bare(training.Run(training.start("cyclegan", settings, 1), data, 1), *batch)
         seconds = interleaved(*(step for _, step in runs.values()), naked)
     of = dict(zip([*runs, "bare"], seconds, strict=True))
-    yield Measure("CycleGAN, one step", of["cyclegan"] * 1000, "ms")
-    yield Measure("SG-CycleGAN over CycleGAN", of["sg_cyclegan"] / of["cyclegan"], "times", SG_CYCLEGAN)
+    yield Measure("CycleGAN, one step", float(np.median(of["cyclegan"])) * 1000, "ms")
+    yield Measure.ratio("SG-CycleGAN over CycleGAN", of["sg_cyclegan"], of["cyclegan"], SG_CYCLEGAN)
     for model in ("unit", "munit", "dclgan"):
-        yield Measure(f"{model} over CycleGAN", of[model] / of["cyclegan"], "times")
-    yield Measure("CycleGAN over a bare loop", of["cyclegan"] / of["bare"], "times", TRAINER)
+        yield Measure.ratio(f"{model} over CycleGAN", of[model], of["cyclegan"])
+    yield Measure.ratio("CycleGAN over a bare loop", of["cyclegan"], of["bare"], TRAINER)
 
 
 @measure("translation")
@@ -74,4 +74,4 @@ def mixed_precision():
         made = training.Run(translator, images(settings.image_size), 1)
         steps.append(lambda made=made: (made.take_step(), torch.cuda.synchronize()))
     whole, mixed = interleaved(*steps)
-    yield Measure("SG-CycleGAN, 256 px: TF32 over bfloat16", whole / mixed, "times", MIXED, at_least=True)
+    yield Measure.ratio("SG-CycleGAN, 256 px: TF32 over bfloat16", whole, mixed, MIXED, at_least=True)

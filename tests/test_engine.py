@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from ecsupport import bench, engine
@@ -454,3 +457,39 @@ def test_changed_images_and_manifests_of_one_name_are_noticed(tmp_path, monkeypa
     assert note.read_text() != first
     with pytest.raises(UserError, match=r"belongs to .*north.m\.csv\. Rename your manifest"):
         engine._note_images(Run.open("smoke", str(tmp_path / "south" / "m.csv")))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_interval_of_a_ratio_holds_its_true_median_and_twice_slower_is_not_faster(seed):
+    noise = np.random.default_rng(seed).lognormal(0, 0.1, (2, 40))
+    found = bench.Measure.ratio("slow over fast", 2 * noise[0], noise[1], 1.0)
+    assert found.low < found.value < found.high
+    assert found.low > 1.7
+    assert not found.ok
+
+
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(size=(4000, 40))
+    found = [bench.Measure.ratio("", np.exp(row), np.ones(40)) for row in draws]
+    assert 0.95 < np.mean([m.low <= 1 <= m.high for m in found]) < 0.975
+
+
+def test_kept_measures_are_read_as_they_were(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "reference", lambda: tmp_path / "reference")
+    (tmp_path / "bench_toy.py").write_text(
+        "from ecsupport.bench import Measure, measure\n"
+        "import numpy as np\n"
+        "@measure('toy')\n"
+        "def speed():\n"
+        "    yield Measure.ratio('twice', np.full(40, 2.0), np.ones(40))\n"
+        "    yield Measure('alone', 3.0, 's')\n"
+    )
+    assert bench.kept("toy") == {}
+    assert bench.run("toy", tmp_path) == 0
+    assert bench.kept("toy") == {}
+    bench.run("toy", tmp_path, keep=True)
+    twice, alone = bench.kept("toy").values()
+    assert (twice.name, twice.value, twice.low, twice.high, twice.unit) == ("twice", 2, 2, 2, "times")
+    assert (alone.value, alone.unit) == (3, "s")
+    assert np.isnan(alone.low)

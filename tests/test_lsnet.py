@@ -1,5 +1,7 @@
 """Sparse attention and distillation: the equations against hand-written ones, what guidance and each loss term do."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,13 +16,11 @@ from ecsupport.screening.distillation import (
     Signature,
     Targets,
     distillation_loss,
-    distillation_weight,
     joint_step,
     raw_simulation_loss,
     score_gradients,
     simulation_loss,
-    simulation_weight,
-    teacher_share,
+    weights,
 )
 from ecsupport.screening.lsnet import NAMES, build
 from ecsupport.screening.mobilevit import initialise
@@ -270,9 +270,8 @@ def distillation(count=BATCH, guidance=True, knowledge=True, simulation="feature
     [(0, 1, 1, 1), (0.3, 1, 1, 0.7), (0.5, 0.5, 1, 0.5), (0.7, 0, 1, 0.3), (0.85, 0, 0.5, 0.15), (1, 0, 0, 0)],
 )
 def test_schedules(p, m, w, kd):
-    assert teacher_share(p) == pytest.approx(m)
-    assert simulation_weight(p) == pytest.approx(w)
-    assert distillation_weight(p) == pytest.approx(kd)
+    assert weights(p) == pytest.approx((m, w, kd))
+    assert weights(p, "released") == (0, 1, 1)
 
 
 @settings(max_examples=15, deadline=None)
@@ -314,6 +313,15 @@ def test_raw_simulation_is_the_mean_square_of_each_block():
     assert float(raw_simulation_loss(one, other)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_released_distance_forgets_how_sure_the_networks_are():
+    own, theirs = noise(3, 2, seed=1).requires_grad_(), noise(3, 2, seed=2).requires_grad_()
+    distillation_loss(own, theirs, "cosine").backward()
+    assert theirs.grad is None
+    assert float(distillation_loss(own, 5 * own, "cosine")) == pytest.approx(0, abs=1e-6)
+    assert float(distillation_loss(own, -own, "cosine")) == pytest.approx(4)
+    assert float(distillation_loss(own, 5 * own)) > 0.1
+
+
 def test_soft_labels_pull_the_student_alone_and_vanish_at_the_teachers_logits():
     own, theirs = noise(3, 2, seed=1).requires_grad_(), noise(3, 2, seed=2).requires_grad_()
     loss = distillation_loss(own, theirs)
@@ -325,12 +333,12 @@ def test_soft_labels_pull_the_student_alone_and_vanish_at_the_teachers_logits():
 
 
 @pytest.mark.parametrize("simulation", ["features", "raw"])
-@pytest.mark.parametrize("progress", [0.1, 0.8])
-def test_the_joint_step_is_the_gradient_of_the_written_out_sum(simulation, progress):
+@pytest.mark.parametrize(("progress", "handover"), [(0.1, "described"), (0.8, "described"), (0.1, "released")])
+def test_the_joint_step_is_the_gradient_of_the_written_out_sum(simulation, progress, handover):
     """Fails as soon as a term is left out, has another weight, or reaches the other network."""
     one, two = student(), teacher()
     x, labels, ids = images(), torch.tensor([0, 1, 1, 0]), torch.arange(BATCH)
-    rules = distillation(simulation=simulation)
+    rules = replace(distillation(simulation=simulation), handover=handover)
     rules.targets.update(ids, noise(BATCH, 3, 128, seed="before"))
     before = rules.targets.state["smooth"].clone()
     result = joint_step(one, two, rules, x, labels, ids, progress)
@@ -344,7 +352,7 @@ def test_the_joint_step_is_the_gradient_of_the_written_out_sum(simulation, progr
         torch.testing.assert_close(theirs[parameter[0]], g)
     guidance = [BATCH * g for g in expected[:3]]
 
-    m, w = {0.1: (1.0, 1.0), 0.8: (0.0, 2 / 3)}[progress]
+    m, w, kd = (0, 1, 1) if handover == "released" else {0.1: (1, 1, 0.9), 0.8: (0, 2 / 3, 0.2)}[progress]
     selections = []
     own = one(x, guidance, m, selections)
     simulated = [s.simulated for s in selections]
@@ -358,14 +366,14 @@ def test_the_joint_step_is_the_gradient_of_the_written_out_sum(simulation, progr
     terms["distillation"] = distillation_loss(own, logits)
     for name, value in terms.items():
         torch.testing.assert_close(result.terms[name], value.detach(), msg=name)
-    weights = {"student": 1.0, "distillation": 1 - progress, "simulation": w}
+    weigh = {"student": 1.0, "distillation": kd, "simulation": w}
     parameters = [p for _, p in one.named_parameters()]
     sums = {}
     for name, value in terms.items():
         parts = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
         parts = [torch.zeros_like(p) if g is None else g for g, p in zip(parts, parameters, strict=True)]
         assert max(float(g.abs().amax()) for g in parts) > 1e-4, f"{name} teaches nothing"
-        sums = {i: sums.get(i, 0) + weights[name] * g for i, g in enumerate(parts)}
+        sums = {i: sums.get(i, 0) + weigh[name] * g for i, g in enumerate(parts)}
     for (name, _), total in zip(one.named_parameters(), sums.values(), strict=True):
         torch.testing.assert_close(found[name], total, rtol=1e-3, atol=1e-4, msg=name)
 

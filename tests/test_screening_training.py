@@ -127,6 +127,15 @@ def test_validation_by_hand():
 # what a run leaves
 
 
+def test_runs_that_share_their_start_differ_in_the_second_phase_alone(trained):
+    shared = [pd.read_csv(artefacts.ensure(spec(replace(TINY, shared_start=42), deposit(), s)) / "history.csv") for s in (42, 142)]
+    own = pd.read_csv(trained / "history.csv")
+    pd.testing.assert_frame_equal(shared[0], own)
+    first = own["phase"] == 1
+    pd.testing.assert_frame_equal(shared[1][first], own[first])
+    assert not (shared[1].loc[~first, "student"] == own.loc[~first, "student"]).any()
+
+
 def test_a_run_leaves_the_chosen_weights_and_its_history(trained):
     names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
     others = {f"{role}_{rule}.pt" for role in ("weights", "teacher") for rule in ("sensitivity", "auc")}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,28 +23,39 @@ SMOOTHING = 0.7
 SIGNATURE = 128
 SIDE = 32
 SIMULATIONS = ("features", "raw")
+DISTANCES = ("divergence", "cosine")
+HANDOVERS = ("described", "released")
 
 
-def teacher_share(progress: float) -> float:
-    """m of Equation 16: how much the teacher's gradients weigh in the choice of keys, at `progress` in [0, 1]."""
-    return min(1.0, max(0.0, (HANDOVER_ENDS - progress) / (HANDOVER_ENDS - HANDOVER_BEGINS)))
+class Weights(NamedTuple):
+    """What weighs how much at one moment: teacher's gradients in the choice of keys (m), and two losses."""
+
+    guidance: float
+    simulation: float
+    knowledge: float
 
 
-def simulation_weight(progress: float) -> float:
-    """w of Equation 16, the weight of the simulation loss: 1 until the handover has ended, then linearly to 0."""
-    return min(1.0, (1 - progress) / (1 - HANDOVER_ENDS))
+def weights(progress: float, handover: str = "described") -> Weights:
+    """The weights of Equation 16 at `progress` p in [0, 1].
 
-
-def distillation_weight(progress: float) -> float:
-    """1 - p of Equation 16, the weight of the distillation loss."""
-    return 1 - progress
-
-
-def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """L_KD: divergence of the student's softened prediction from the teacher's, T = 3; no gradient to the teacher.
-
-    Both are logits (B, 2). The factor T^2 keeps the gradient's size independent of T. The text does not define L_KD.
+    described, in three phases: the teacher's gradients alone choose the keys until .3 of the training, ever less until
+    .7, then not at all; the simulation loss weighs 1 until then and falls to 0 at the end; L_KD weighs 1 - p.
+    released: all losses weigh 1 throughout, and the student chooses alone from the first step.
     """
+    if handover == "released":
+        return Weights(0.0, 1.0, 1.0)
+    share = (HANDOVER_ENDS - progress) / (HANDOVER_ENDS - HANDOVER_BEGINS)
+    return Weights(min(1.0, max(0.0, share)), min(1.0, (1 - progress) / (1 - HANDOVER_ENDS)), 1 - progress)
+
+
+def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, distance: str = "divergence") -> torch.Tensor:
+    """L_KD, which the text does not define, of logits (B, 2); no gradient to the teacher.
+
+    divergence: of the student's softened prediction from the teacher's, T = 3; the factor T^2 keeps the gradient's
+    size independent of T.  cosine: 2 - 2 cos, the released distance, which is taken there between features.
+    """
+    if distance == "cosine":
+        return (2 - 2 * functional.cosine_similarity(student, teacher.detach(), dim=-1)).mean()
     target = (teacher.detach() / KD_TEMPERATURE).softmax(-1)
     prediction = (student / KD_TEMPERATURE).log_softmax(-1)
     return KD_TEMPERATURE**2 * functional.kl_div(prediction, target, reduction="batchmean")
@@ -140,7 +152,7 @@ def simulation_loss(signatures: torch.Tensor, targets: torch.Tensor) -> torch.Te
 class Distillation:
     """What the student takes from its teacher: guidance by gradients, soft labels (`knowledge`), or both.
 
-    `simulation` is what the simulation loss compares: `features` (signatures) or `raw` maps.
+    `simulation` is what the simulation loss compares: `features` (signatures) or `raw` maps; `distance` that of L_KD.
     """
 
     guidance: bool
@@ -148,6 +160,8 @@ class Distillation:
     simulation: str
     signature: Signature
     targets: Targets
+    distance: str = "divergence"
+    handover: str = "described"
 
     def simulate(
         self, selections: Sequence[Selection | None], gradients: Maps, ids: torch.Tensor
@@ -204,6 +218,7 @@ def joint_step(
     terms: dict[str, torch.Tensor] = {}
     gradients: Maps = []
     logits = None
+    weigh = weights(progress, distillation.handover) if distillation is not None else Weights(0.0, 0.0, 0.0)
     if teacher is not None and distillation is not None:
         scores: list[torch.Tensor] = []
         logits = teacher(images, scores)
@@ -212,15 +227,15 @@ def joint_step(
     selections: list[Selection | None] = []
     change: dict[str, float] = {}
     if distillation is not None and distillation.guidance:
-        own = network(images, gradients, teacher_share(progress), selections)
+        own = network(images, gradients, weigh.guidance, selections)
     else:
         own = network(images)
     terms["student"] = total = functional.cross_entropy(own, labels)
     if distillation is not None and distillation.knowledge:
-        terms["distillation"] = distillation_loss(own, logits)
-        total = total + distillation_weight(progress) * terms["distillation"]
+        terms["distillation"] = distillation_loss(own, logits, distillation.distance)
+        total = total + weigh.knowledge * terms["distillation"]
     if distillation is not None and distillation.guidance:
         terms["simulation"], change = distillation.simulate(selections, gradients, ids)
-        total = total + simulation_weight(progress) * terms["simulation"]
+        total = total + weigh.simulation * terms["simulation"]
     total.backward()
     return Step({name: term.detach() for name, term in terms.items()}, gradients, selections, change)

@@ -1,5 +1,6 @@
 """Importance maps to look at and to compare: the teacher's gradients and what the student makes of them (Figure 7)."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,3 +48,21 @@ def agreement(selections: Sequence[Selection | None], gradients: Maps) -> float:
     """Rank correlation of simulated with true gradients, row by row, mean over rows and then over blocks."""
     pairs = [(s.simulated.detach(), g) for s, g in zip(selections, gradients, strict=True) if s is not None]
     return float(torch.stack([rank_correlation(s, g).mean() for s, g in pairs]).mean())
+
+
+def area_of_tokens(masks: np.ndarray, tokens: int) -> torch.Tensor:
+    """The share of each token's area that lies within a mask: (B, S, S) bool -> (B, N) float32, N a square number."""
+    whole = torch.from_numpy(np.ascontiguousarray(masks)).float()
+    return functional.adaptive_avg_pool2d(whole[:, None], math.isqrt(tokens)).flatten(1)  # (B, 1, r, r) -> (B, N)
+
+
+def share_of_keys(keys: torch.Tensor, area: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Which share of the chosen keys lies on a mask, and which would by chance: two of (B,) float64.
+
+    keys: (B, P, h, N, k); area: (B, N) of `area_of_tokens`. Means over queries, heads and positions. NaN for an image
+    without the structure.
+    """
+    every = area[:, None, None, None].expand(*keys.shape[:-1], -1)  # (B, N) -> (B, P, h, N, N)
+    share, chance = every.gather(-1, keys).double().mean((1, 2, 3, 4)), area.double().mean(1)
+    share[chance == 0] = chance[chance == 0] = torch.nan
+    return share.numpy(), chance.numpy()

@@ -25,6 +25,9 @@ class Settings:
     guidance: who chooses the student's keys while training: the `teacher` (gradient distillation), its own untaught
     `simulator`, or `random` keys drawn once and for all; `none` for networks with dense attention or without any.
     knowledge: whether the teacher's soft labels enter the loss. A teacher is trained where either needs one.
+    variant: of LSNet's attention.  distance: of L_KD.  handover: see `distillation.weights`.
+    shared_start: the seed of weights, batches and augmentation in the first phase, where runs share it: the released
+    runs all go on from one network, so that their spread is that of the second phase alone.
     smoothing: mu of Equation 17. rate_mixed, rate_real: highest learning rates of the two phases, or throughout with
     constant_rate.  rules: of `selection.RULES`, each keeps weights of its own.  synthetic_share: of the images drawn
     of each class that has real and synthetic ones (None: as many as chance gives).
@@ -43,6 +46,10 @@ class Settings:
     fusion: str = "abs_mix"
     simulation: str = "features"
     smoothing: float = distillation.SMOOTHING
+    variant: str = "described"
+    distance: str = "divergence"
+    handover: str = "described"
+    shared_start: int | None = None
     rate_mixed: float = 3e-3
     rate_real: float = 1e-3
     constant_rate: bool = False
@@ -56,6 +63,9 @@ class Settings:
             "guidance": GUIDANCE,
             "simulation": distillation.SIMULATIONS,
             "fusion": lsnet.sparse_attention.FUSIONS,
+            "variant": lsnet.VARIANTS,
+            "distance": distillation.DISTANCES,
+            "handover": distillation.HANDOVERS,
         }
         for name, values in known.items():
             if getattr(self, name) not in values:
@@ -173,5 +183,6 @@ class Settings:
             key_share=self.key_share,
             fusion=self.fusion,
             keys="random" if self.guidance == "random" else "simulator",
+            variant=self.variant,
             teacher_width=self.teacher_width,
         )

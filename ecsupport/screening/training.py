@@ -84,7 +84,8 @@ class Run:
         self.configuration = {**asdict(settings), "data": data, "seed": seed, "device": device}
         self.device = training.device(device)
         names = {"network": settings.network} | ({"teacher": "teacher"} if settings.taught else {})
-        self.networks = nn.ModuleDict({role: settings.build(name, seed) for role, name in names.items()})
+        begin = self.seed_at(0)
+        self.networks = nn.ModuleDict({role: settings.build(name, begin) for role, name in names.items()})
         self.networks.to(self.device)
         self.optimiser = torch.optim.AdamW(
             self.networks.parameters(), settings.rate_mixed, weight_decay=settings.weight_decay, fused=True
@@ -94,7 +95,13 @@ class Run:
             signature = distillation.Signature().to(self.device)
             targets = distillation.Targets(len(arrays["label"]), settings.smoothing, self.device)
             self.distillation = distillation.Distillation(
-                settings.guidance == "teacher", settings.knowledge, settings.simulation, signature, targets
+                settings.guidance == "teacher",
+                settings.knowledge,
+                settings.simulation,
+                signature,
+                targets,
+                settings.distance,
+                settings.handover,
             )
         label, real = np.asarray(arrays["label"]), np.asarray(arrays["real"])
         self.pools = {
@@ -111,8 +118,13 @@ class Run:
 
     def draw(self, step: int) -> np.ndarray:
         """Places in the training set of a step's images, half of them positive."""
-        rng = generator("screening", self.seed, "batch", step)
+        rng = generator("screening", self.seed_at(step), "batch", step)
         return np.concatenate([rng.choice(places, count) for places, count in self.pools[self.phase(step)]])
+
+    def seed_at(self, step: int) -> int:
+        """The seed of a step: the run's own, but in a first phase that runs share."""
+        shared = self.settings.shared_start
+        return self.seed if shared is None or self.phase(step) == 2 else shared
 
     def phase(self, step: int) -> int:
         """1 for all images, 2 for real ones alone."""
@@ -121,7 +133,7 @@ class Run:
     def step(self, step: int) -> None:
         """One update of all networks; at every validation a checkpoint."""
         ids = self.draw(step)
-        order = training.torch_generator("screening", self.seed, "augment", step)
+        order = training.torch_generator("screening", self.seed_at(step), "augment", step)
         images = augment(to_input(self.arrays["image"][ids], self.device), order)
         labels = torch.from_numpy(self.arrays["label"][ids]).to(self.device)
         places = torch.from_numpy(ids).to(self.device)
@@ -138,10 +150,11 @@ class Run:
         self.optimiser.step()
         self.record(step, rate=self.settings.rate(step), **{k: float(v) for k, v in result.terms.items()})
         if result.selections:
+            weights = distillation.weights(share, self.settings.handover)
             self.record(
                 step,
-                teacher_share=distillation.teacher_share(share),
-                simulation_weight=distillation.simulation_weight(share),
+                teacher_share=weights.guidance,
+                simulation_weight=weights.simulation,
                 **{f"{name}_change": value for name, value in result.change.items()},
             )
         self.done = step + 1

@@ -1,0 +1,91 @@
+"""The choices that text and released code leave open in LSNet: what is built, what else can be chosen, and why.
+
+Serves the table of options in notebook 06, which adds what a choice was measured to change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field of `Settings` that the paper leaves open.
+
+    default: what LSNet has;  others: what else can be chosen, the released code's first where it differs and can be
+    had at all;  open: what is not said, or said in two ways;  reason: for the default.
+    """
+
+    field: str
+    default: Any
+    others: tuple[Any, ...]
+    open: str
+    reason: str
+
+
+OPTIONS = (
+    Option(
+        "variant", "described", ("released", "shared"),
+        "code gathers along the wrong axis, so that every query sees k copies of its own token",
+        "the method is the described one; shared keys for all heads and pixel positions make it fast",
+    ),
+    Option(
+        "fusion", "abs_mix", ("code",),
+        "Equation 14 is lost in the text; the code's form keeps the largest gradients whatever its parameters",
+        "the text wants keys of large absolute gradient",
+    ),
+    Option(
+        "simulation", "features", ("raw",),
+        "the text compares 128 features of the maps and does not say how they are trained; the code compares maps",
+        "fixed random features cannot collapse, and do not ask a map near 1 to be one near 1e-7",
+    ),
+    Option(
+        "smoothing", 0.7, (1.0,),
+        "Equation 17 gives no value and averages maps of different crops; the code does not smooth",
+        "above one half as the text asks; an average of features by image",
+    ),
+    Option(
+        "distance", "divergence", ("cosine",),
+        "L_KD is not defined; the code compares projected features, and sends gradients to the teacher too",
+        "the usual distance of soft labels, here at T = 3",
+    ),
+    Option(
+        "handover", "described", ("released",),
+        "weights in Equation 16 are not given; in the code they are constant and the teacher never chooses a key",
+        "the text's three phases: dependence, handover, autonomy",
+    ),
+    Option(
+        "guidance", "teacher", ("simulator", "random"),
+        "what the student would be without the teacher's gradients",
+        "gradient distillation is what the method consists in",
+    ),
+    Option(
+        "key_share", 1 / 25, (1.0, 1 / 10, 1 / 50),
+        "the values of k are lost in Table 5",
+        "the released share; 1/10 where 1/25 would leave fewer than 16 keys in block 1",
+    ),
+    Option(
+        "shared_start", None, (42,),
+        "the text has three independent runs, the code three fine-tunings of one network",
+        "a spread over runs that share their first phase is not that of the method",
+    ),
+)  # fmt: skip
+
+
+def table(effects: Mapping[tuple[str, Any], str]) -> pd.DataFrame:
+    """One row an alternative: option, default, alternative, what is open, reason, and the effect where it was measured.
+
+    effects: by field and value of the alternative, in words. KeyError for an alternative that no option has.
+    """
+    rows = [
+        (option.field, option.default, other, option.open, option.reason, effects.get((option.field, other), ""))
+        for option in OPTIONS
+        for other in option.others
+    ]
+    if unknown := set(effects) - {(row[0], row[2]) for row in rows}:
+        raise KeyError(f"{unknown.pop()} is the alternative of no option")
+    found = pd.DataFrame(rows, columns=["option", "default", "alternative", "left open", "reason", "measured effect"])
+    return found.astype({"default": object, "alternative": object})
+

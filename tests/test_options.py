@@ -1,0 +1,37 @@
+"""The table of options says what is built, and every alternative in it can be chosen and trained."""
+
+from dataclasses import replace
+
+import pytest
+
+from ecsupport.core import artefacts, profiles
+from ecsupport.screening.options import OPTIONS, table
+from ecsupport.screening.settings import Settings
+from ecsupport.screening.training import restore, spec
+from test_screening_training import TINY, deposit
+
+EVERY = [(option.field, other) for option in OPTIONS for other in option.others]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.field)
+def test_the_default_is_what_lsnet_has_at_the_published_size(option):
+    assert getattr(Settings.of(profiles.load("paper")), option.field) == option.default
+    assert option.default not in option.others
+
+
+@pytest.mark.parametrize(("field", "value"), EVERY)
+def test_an_alternative_is_trained_to_other_weights(field, value):
+    """One part of a run is another one, so that the network is; a name that nothing reads would change nothing."""
+    own, other = (
+        restore(artefacts.ensure(spec(settings, deposit(), 7))).state_dict()
+        for settings in (replace(TINY, rules=("dual",)), replace(TINY, rules=("dual",), **{field: value}))
+    )
+    assert own.keys() != other.keys() or any((own[name] != other[name]).any() for name in own)
+
+
+def test_the_table_has_a_row_an_alternative_and_takes_effects():
+    found = table({("fusion", "code"): "-0.01 (-0.03 to 0.01)"})
+    assert list(zip(found["option"], found["alternative"], strict=True)) == EVERY
+    assert found.loc[found["option"] == "fusion", "measured effect"].item() == "-0.01 (-0.03 to 0.01)"
+    with pytest.raises(KeyError, match="no option"):
+        table({("fusion", "maximum"): "0"})
