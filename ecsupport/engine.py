@@ -241,7 +241,8 @@ def _outputs(run: Run, name: str) -> tuple[Path, Path]:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # at once: two notebooks may speak at a time
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager

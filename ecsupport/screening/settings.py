@@ -50,8 +50,8 @@ class Settings:
     distance: str = "divergence"
     handover: str = "described"
     shared_start: int | None = None
-    rate_mixed: float = 3e-3
-    rate_real: float = 1e-3
+    rate_mixed: float = 5e-3
+    rate_real: float = 2e-3
     constant_rate: bool = False
     weight_decay: float = 1e-2
     rules: tuple[str, ...] = ("dual",)
