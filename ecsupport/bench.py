@@ -5,7 +5,6 @@ Times differ from run to run, and a run's tables must not: notebooks that speak 
 """
 
 import csv
-
 import importlib.util
 import math
 import os
@@ -154,7 +153,9 @@ def kept(group: str) -> dict[str, Measure]:
     with file.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     return {
-        row["name"]: Measure(row["name"], float(row["value"]), row["unit"], low=float(row["low"]), high=float(row["high"]))
+        row["name"]: Measure(
+            row["name"], float(row["value"]), row["unit"], low=float(row["low"]), high=float(row["high"])
+        )
         for row in rows
     }
 
@@ -167,4 +168,6 @@ def _store(group: str, results: list[Measure]) -> None:
         table = csv.writer(lines, lineterminator="\n")
         table.writerow(["name", "value", "low", "high", "unit", "machine"])
         for result in results:
-            table.writerow([result.name, *(f"{x:.4g}" for x in (result.value, result.low, result.high)), result.unit, machine])
+            table.writerow(
+                [result.name, *(f"{x:.4g}" for x in (result.value, result.low, result.high)), result.unit, machine]
+            )

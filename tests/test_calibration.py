@@ -1,4 +1,4 @@
-"""Calibration: the slope by which probabilities were distorted is found again, the curve of true ones is the diagonal."""
+"""Calibration: a known distortion is found again, the curve of true probabilities is the diagonal."""
 
 import numpy as np
 import pytest

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from test_screening_training import TINY, deposit
 
 from ecsupport.core import artefacts, profiles
 from ecsupport.screening.options import OPTIONS, table
 from ecsupport.screening.settings import Settings
 from ecsupport.screening.training import restore, spec
-from test_screening_training import TINY, deposit
 
 EVERY = [(option.field, other) for option in OPTIONS for other in option.others]
 

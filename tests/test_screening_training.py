@@ -128,7 +128,10 @@ def test_validation_by_hand():
 
 
 def test_runs_that_share_their_start_differ_in_the_second_phase_alone(trained):
-    shared = [pd.read_csv(artefacts.ensure(spec(replace(TINY, shared_start=42), deposit(), s)) / "history.csv") for s in (42, 142)]
+    shared = [
+        pd.read_csv(artefacts.ensure(spec(replace(TINY, shared_start=42), deposit(), s)) / "history.csv")
+        for s in (42, 142)
+    ]
     own = pd.read_csv(trained / "history.csv")
     pd.testing.assert_frame_equal(shared[0], own)
     first = own["phase"] == 1

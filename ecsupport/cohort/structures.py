@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage
 
 from ecsupport.cohort import phantom
 from ecsupport.cohort.anatomy import TISSUES
@@ -56,6 +57,17 @@ def known(images: pd.DataFrame, size: int) -> Known:
         np.array([truth.visible for truth in truths], bool),
         np.array([truth.visible_depth for truth in truths], float),
     )
+
+
+def front(labels: np.ndarray) -> np.ndarray:
+    """Where the tumour touches the wall: its pixels beside myometrium or junctional zone, (N, S, S) bool.
+
+    labels: (N, S, S), index into `STRUCTURES`. Pixels that share an edge or a corner are beside each other.
+    """
+    names = list(STRUCTURES)
+    wall = np.isin(labels, [names.index("myometrium"), names.index("junctional_zone")])
+    beside = ndimage.binary_dilation(wall, np.ones((1, 3, 3)))
+    return beside & (labels == names.index("tumour"))
 
 
 def _structure(tissue: str) -> int:

@@ -1,7 +1,7 @@
 """Does a predicted probability mean what it says? Slope, intercept and the curve behind them (Figure 4 lacks them).
 
-After Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17:230, 2019. Classes are
-balanced in training and not in the cohort, so that an intercept other than 0 is expected.
+After Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17:230, 2019. Classes
+are balanced in training and not in the cohort, so that an intercept other than 0 is expected.
 """
 
 import numpy as np

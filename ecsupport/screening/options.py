@@ -88,4 +88,3 @@ def table(effects: Mapping[tuple[str, Any], str]) -> pd.DataFrame:
         raise KeyError(f"{unknown.pop()} is the alternative of no option")
     found = pd.DataFrame(rows, columns=["option", "default", "alternative", "left open", "reason", "measured effect"])
     return found.astype({"default": object, "alternative": object})
-

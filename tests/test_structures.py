@@ -1,0 +1,54 @@
+"""What is known of phantoms: the invasion front is tumour beside the wall, and keys are found on what lies there."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecsupport.cohort import manifest, structures
+from ecsupport.core import profiles
+from ecsupport.screening.gradients import area_of_tokens, share_of_keys
+
+NAMES = list(structures.STRUCTURES)
+
+
+def test_the_front_is_the_rim_of_a_tumour_that_touches_the_wall():
+    labels = np.full((2, 9, 9), NAMES.index("endometrium"))
+    labels[0, :4] = NAMES.index("myometrium")
+    labels[:, 4:7, 3:6] = NAMES.index("tumour")
+    found = structures.front(labels)
+    assert np.argwhere(found[0]).tolist() == [[4, 3], [4, 4], [4, 5]]
+    assert not found[1].any()  # of the second image nothing is wall, and none of its neighbour in the batch counts
+
+
+def test_phantoms_with_visible_invasion_have_a_front():
+    rows = manifest.phantoms(profiles.load("smoke").cohort)
+    rows = rows[(rows["modality"] == "us") & (rows["label"] == 1)].head(12)
+    known = structures.known(rows, 64)
+    assert structures.front(known.labels)[known.visible].any((1, 2)).all()
+
+
+def test_tokens_hold_their_part_of_a_mask():
+    masks = np.zeros((2, 8, 8), bool)
+    masks[0, :2, 2:4] = masks[1, 0, 0] = True
+    area = area_of_tokens(masks, 16).reshape(2, 4, 4)
+    assert area[0, 0, 1] == 1
+    assert area[0].sum() == 1
+    assert area[1, 0, 0] == 0.25
+
+
+@pytest.mark.parametrize("k", [1, 3, 16])
+def test_random_keys_lie_on_a_structure_by_chance_and_chosen_ones_do_not(k):
+    area = torch.zeros(1, 16)
+    area[0, [2, 3, 7]] = 1
+    noise = torch.rand(1, 4, 4, 2000, 16, generator=torch.Generator().manual_seed(k))
+    share, chance = share_of_keys(noise.topk(k).indices, area)
+    assert chance == pytest.approx(3 / 16)
+    assert share == pytest.approx(chance, abs=0.01)
+    share, _ = share_of_keys((noise + area[:, None, None, None]).topk(k).indices, area)
+    assert share == pytest.approx(min(1, 3 / k))
+
+
+def test_without_the_structure_there_is_no_share():
+    share, chance = share_of_keys(torch.zeros(1, 4, 4, 9, 2, dtype=torch.int64), torch.zeros(1, 9))
+    assert np.isnan(share).all()
+    assert np.isnan(chance).all()
