@@ -93,7 +93,8 @@ def test_rules_of_one_rate_take_the_first_of_the_highest(rows):
         select(rows, "loss")
 
 
-def test_the_area_is_scikit_learns_with_ties_too(rng):
+def test_the_area_is_scikit_learns_with_ties_too():
+    rng = np.random.default_rng(0)
     for _ in range(20):
         label, score = rng.permutation([0, 1, *rng.integers(0, 2, 30)]), rng.integers(0, 8, 32) / 8
         assert area(score[label == 1], score[label == 0]) == pytest.approx(roc_auc_score(label, score), abs=1e-12)
