@@ -78,7 +78,9 @@ class DownstreamSize:
 class ScreeningSize:
     """The screening networks: stem stride, teacher's width against the released one, batch, steps of both phases.
 
-    `instrument_steps` are those of the feature extractor, `ablation_seeds` the training seeds of Tables 2, 4 and 5.
+    `instrument_steps` are those of the feature extractor, `ablation_seeds` the training seeds of Tables 4 and 5;
+    `priorities` of the arms of Tables 3 to 5 are trained (`screening.ablations`), as far as they fit into `minutes` on
+    `threads` threads; 0 is no limit.
     """
 
     stem_stride: int
@@ -89,6 +91,8 @@ class ScreeningSize:
     validate_every: int
     instrument_steps: int
     ablation_seeds: tuple[int, ...]
+    priorities: int
+    minutes: int
 
 
 @dataclass(frozen=True)

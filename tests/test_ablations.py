@@ -1,0 +1,52 @@
+"""The arms of Tables 4 and 5: each differs from LSNet in one thing, and rows that coincide are merged."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from ecsupport.core import profiles
+from ecsupport.screening import ablations
+from ecsupport.screening.ablations import ALL_KEYS, ALONE, FULL, PAPER, REAL, arms, keys, levels
+from ecsupport.screening.options import OPTIONS
+
+PROFILES = [profiles.load(name) for name in profiles.names()]
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_an_arm_differs_in_one_thing(profile):
+    found = arms(profile)
+    own = asdict(found[FULL].settings)
+    for name, arm in found.items():
+        other = asdict(arm.settings)
+        changed = {field for field in own if own[field] != other[field]}
+        things = len(changed) + (not arm.synthetic)
+        # The paper's arm drops attention and teacher together, as its table does; without labels the teacher goes.
+        assert things == {FULL: 0, PAPER: 3, ALONE: 2}.get(name, 1), name
+        assert arm.settings.steps == found[FULL].settings.steps
+        assert arm.settings.batch == found[FULL].settings.batch
+    assert {name for name, arm in found.items() if not arm.synthetic} == {REAL}
+
+
+def test_every_open_choice_is_an_arm_somewhere():
+    found = arms(profiles.load("paper"))
+    own = asdict(found[FULL].settings)
+    tried = {(f, v) for arm in found.values() for f, v in asdict(arm.settings).items() if own[f] != v}
+    assert {(option.field, other) for option in OPTIONS for other in option.others} <= tried
+
+
+def test_rows_that_coincide_are_merged():
+    paper = profiles.load("paper")
+    assert keys(paper).loc["block 1"].tolist() == [400, 400, 40, 16, 8]
+    assert list(levels(paper)) == ["1", "1/10", "1/25", "1/50"]
+    small = replace(paper, image_size=64, screening=replace(paper.screening, stem_stride=2))  # 16, 4 and 1 tokens
+    assert keys(small)["1/25"].tolist() == keys(small)["1/50"].tolist() == [1, 1, 1]
+    assert list(levels(small)) == ["1", "1/10", "1/25"]
+    assert [name for name in arms(small) if "keys" in name.split()[-1]][:1] == [ALL_KEYS]
+    assert "1/50 of the keys" not in arms(small)
+
+
+def test_priorities_follow_the_order_of_the_arms():
+    order = [arm.priority for arm in arms(profiles.load("laptop")).values()]
+    assert order == sorted(order)
+    assert order[0] == 1
+    assert next(iter(arms(profiles.load("laptop")))) == ablations.FULL
