@@ -5,10 +5,10 @@ import re
 import pandas as pd
 import pytest
 
+from ecsupport.audit.checklists import COLUMNS, STATUSES, SUBJECTS, load_checklists, parts, summary
+from ecsupport.audit.published import PAPER, load_numbers
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import ROOT
-from ecsupport.evaluation.checklists import COLUMNS, STATUSES, SUBJECTS, load_checklists, parts, summary
-from ecsupport.evaluation.published import PAPER, load_numbers
 
 README = (PAPER / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("## Reporting checklists")[2].partition("\n## ")[0]

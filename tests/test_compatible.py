@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from ecsupport.evaluation import compatible
+from ecsupport.audit import compatible
+from ecsupport.audit.compatible import FIVE, run_sets, sizes, triples
+from ecsupport.audit.interval_sizes import METHODS, implied_sizes
 from ecsupport.evaluation.classification import Counts, metrics_from_counts
-from ecsupport.evaluation.compatible import FIVE, run_sets, sizes, triples
-from ecsupport.evaluation.interval_sizes import METHODS, implied_sizes
 
 
 def printed_row(pairs, n_positive, n_negative, ddof):

@@ -441,7 +441,8 @@ ROOMS = {  # what each room may import beside itself: only what stands below it
     "translation": {"core", "cohort"},
     "instruments": {"core", "cohort"},
     "evaluation": {"core", "cohort"},
-    "reporting": {"core", "cohort", "evaluation"},
+    "audit": {"core", "evaluation"},
+    "reporting": {"core", "cohort", "evaluation", "audit"},
 }
 
 

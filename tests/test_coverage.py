@@ -5,9 +5,9 @@ import os
 import pandas as pd
 import pytest
 
+from ecsupport.audit import coverage
+from ecsupport.audit.coverage import MATCHED, NOT_FOUND, UNEXPLAINED, cover, tokens
 from ecsupport.core.errors import UserError
-from ecsupport.evaluation import coverage
-from ecsupport.evaluation.coverage import MATCHED, NOT_FOUND, UNEXPLAINED, cover, tokens
 
 
 def rows(*printed, line=1):

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from ecsupport.audit.published import load_numbers, table
 from ecsupport.core.errors import UserError
 from ecsupport.evaluation import mrmc
 from ecsupport.evaluation.bootstrap import paired_difference, summary
 from ecsupport.evaluation.mrmc import analyse, jackknife, jackknife_covariance, obuchowski_rockette
-from ecsupport.evaluation.published import load_numbers, table
 from ecsupport.evaluation.reader_simulation import RoeMetz, call_probability, simulate_roe_metz, simulate_sonographers
 from ecsupport.evaluation.readers import (
     MEAN,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
+from ecsupport.audit.rules import AUDIT_COLUMNS
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.evaluation.audit import AUDIT_COLUMNS
 from ecsupport.reporting import diagram, ledger, style
 from ecsupport.reporting.ledger import REFUTED, SUPPORTED, UNDECIDED, claims_ledger, holm, verdict, verdict_counts
 from ecsupport.reporting.report import write_audit_page, write_report

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ecsupport.evaluation.published import load_numbers
+from ecsupport.audit.published import load_numbers
 from ecsupport.evaluation.runs import LABELS, beside_published, mean_roc, metric_runs, sensitivity_at
 
 TRUTH = np.repeat([1, 0], 50)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecsupport.audit.published import load_claims, load_numbers
 from ecsupport.core.profiles import Run
-from ecsupport.evaluation.published import load_claims, load_numbers
 from ecsupport.reporting.results import read_results
 
 # fmt: off

@@ -90,7 +90,7 @@ def write_report(results: Results, ledger: pd.DataFrame) -> None:
 def write_audit_page(results: Results, audited: pd.DataFrame) -> None:
     """Write `runs/<run>/audit.html`: every verdict of the audit with its witness, by table, and list it.
 
-    `audited`: as from `evaluation.audit.audit`, columns id, table, row, column, printed, rule, verdict, witness.
+    `audited`: as from `audit.rules.audit`, columns id, table, row, column, printed, rule, verdict, witness.
     """
     shade = {"consistent": "supported", "inconsistent": "refuted"}
     body = ["<header><h1>An audit of every published number</h1>", f'<p class="lead">{_text(TITLE)}.</p></header>']

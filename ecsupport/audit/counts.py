@@ -1,6 +1,6 @@
 """Rules of the audit that look for the whole numbers of images behind printed metrics (Tables 2 to 6).
 
-Each rule takes `cells` and `against` as in `audit_arithmetic` and whole numbers of images as parameters. Where no
+Each rule takes `cells` and `against` as in `arithmetic` and whole numbers of images as parameters. Where no
 counts exist the witness says what was searched and which attainable values lie next to the printed one.
 """
 
@@ -11,8 +11,7 @@ from math import sqrt
 import numpy as np
 import pandas as pd
 
-from ecsupport.core.seeds import generator
-from ecsupport.evaluation.audit_arithmetic import (
+from ecsupport.audit.arithmetic import (
     CONSISTENT,
     INCONSISTENT,
     UNDECIDED,
@@ -20,9 +19,7 @@ from ecsupport.evaluation.audit_arithmetic import (
     by_subject,
     verdict,
 )
-from ecsupport.evaluation.bootstrap import bootstrap_counts
-from ecsupport.evaluation.classification import METRICS, Counts
-from ecsupport.evaluation.compatible import (
+from ecsupport.audit.compatible import (
     FIVE,
     RUNS,
     Row,
@@ -35,7 +32,10 @@ from ecsupport.evaluation.compatible import (
     unequal_sizes,
     without_fewest,
 )
-from ecsupport.evaluation.published import half_unit, parse_printed
+from ecsupport.audit.published import half_unit, parse_printed
+from ecsupport.core.seeds import generator
+from ecsupport.evaluation.bootstrap import bootstrap_counts
+from ecsupport.evaluation.classification import METRICS, Counts
 
 _ERRORS = 4  # standard errors of resampling allowed: one cell in 16,000 would stray further
 _DRAWS = 100_000

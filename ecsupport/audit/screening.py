@@ -1,16 +1,16 @@
 """Rules of the audit for Table 7 and the text around it: predictive values from sensitivity, specificity, prevalence.
 
 The inputs are taken as printed; the printed likelihood ratio confirms that they were used so. Rules take `cells` and
-`against` as in `audit_arithmetic`.
+`against` as in `arithmetic`.
 """
 
 from fractions import Fraction
 
 import pandas as pd
 
-from ecsupport.evaluation.audit_arithmetic import CONSISTENT, Finding, one, verdict
-from ecsupport.evaluation.compatible import bounds, exact
-from ecsupport.evaluation.published import decimals, half_unit
+from ecsupport.audit.arithmetic import CONSISTENT, Finding, one, verdict
+from ecsupport.audit.compatible import bounds, exact
+from ecsupport.audit.published import decimals, half_unit
 from ecsupport.evaluation.screening_value import screening_value
 
 _FORMULA = {

@@ -2,7 +2,7 @@
 
 Serves the whole paper. The text itself is not part of this repository; give the path of a copy:
 
-    python -m ecsupport.evaluation.coverage PAPER.txt
+    python -m ecsupport.audit.coverage PAPER.txt
 
 prints how many numbers there are for each reason and exits with status 1 where a number is unexplained or a row of
 numbers.csv is not found on its line.
@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ecsupport.audit.published import load_numbers
 from ecsupport.core.errors import UserError
-from ecsupport.evaluation.published import load_numbers
 
 MATCHED, UNEXPLAINED, NOT_FOUND = "in numbers.csv", "unexplained", "row without a number in the text"
 
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if len(arguments) != 1:
-            raise UserError("Give the path of one text file: python -m ecsupport.evaluation.coverage PAPER.txt")
+            raise UserError("Give the path of one text file: python -m ecsupport.audit.coverage PAPER.txt")
         found = coverage(arguments[0])
     except UserError as error:
         print(error, file=sys.stderr)

@@ -1,6 +1,6 @@
 """Rules of the audit about printed intervals: how many cases they imply, and what an interval owes its mean and SD.
 
-Serves Tables 6 and 8. Rules take `cells` and `against` as in `audit_arithmetic`.
+Serves Tables 6 and 8. Rules take `cells` and `against` as in `arithmetic`.
 """
 
 from fractions import Fraction
@@ -9,11 +9,11 @@ from math import sqrt
 import numpy as np
 import pandas as pd
 
-from ecsupport.evaluation.audit_arithmetic import Finding, by_subject, verdict
-from ecsupport.evaluation.audit_counts import centre
-from ecsupport.evaluation.compatible import bounds
-from ecsupport.evaluation.interval_sizes import METHODS, implied_sizes
-from ecsupport.evaluation.published import half_unit, parse_printed
+from ecsupport.audit.arithmetic import Finding, by_subject, verdict
+from ecsupport.audit.compatible import bounds
+from ecsupport.audit.counts import centre
+from ecsupport.audit.interval_sizes import METHODS, implied_sizes
+from ecsupport.audit.published import half_unit, parse_printed
 
 _Z = 1.959963984540054
 

@@ -3,7 +3,7 @@
 Serves notebook 10 and every table of the paper. `data_manifests/paper/rules.csv` has one check a row:
 
     id        name of the check
-    rule      name of a function in one of the modules `audit_*`
+    rule      name of a function in `arithmetic`, `counts`, `intervals` or `screening`
     cells     the rows of numbers.csv that it judges: ids, separated by blanks, `*` for any characters
     against   the rows that it holds them against, written alike; may be empty
     options   the rule's parameters: `n_positive=336 n_negative=336`, `tolerance=0.02`
@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from ecsupport.audit import arithmetic, counts, intervals, screening
+from ecsupport.audit.arithmetic import Finding
+from ecsupport.audit.published import PAPER
 from ecsupport.core.errors import UserError, row_error
-from ecsupport.evaluation import audit_arithmetic, audit_counts, audit_intervals, audit_screening
-from ecsupport.evaluation.audit_arithmetic import Finding
-from ecsupport.evaluation.published import PAPER
 
 RULE_COLUMNS = ["id", "rule", "cells", "against", "options", "note"]
 AUDIT_COLUMNS = ["id", "table", "row", "column", "printed", "rule", "verdict", "witness"]
@@ -35,7 +35,7 @@ RULES_FILE = PAPER / "rules.csv"
 def rule_functions() -> dict[str, Callable[..., list[Finding]]]:
     """Every rule by name: the public functions of the four rule modules that take `cells` and `against`."""
     found = {}
-    for module in (audit_arithmetic, audit_counts, audit_intervals, audit_screening):
+    for module in (arithmetic, counts, intervals, screening):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             parameters = list(inspect.signature(function).parameters)
             if function.__module__ == module.__name__ and parameters[:2] == ["cells", "against"]:
