@@ -45,11 +45,9 @@ class Measure:
     def ratio(
         cls, name: str, one: np.ndarray, other: np.ndarray, bound: float | None = None, at_least: bool = False
     ) -> "Measure":
-        """Median of the ratios of two columns of `interleaved`, with the interval that order statistics give it."""
-        ratios = np.sort(one / other)
-        rank = _rank_of_median(len(ratios))
-        low, high = float(ratios[rank]), float(ratios[-1 - rank])
-        return cls(name, float(np.median(ratios)), "times", bound, at_least, low, high)
+        """Median of the ratios of two columns of `interleaved`."""
+        value, low, high = quantile(one / other)
+        return cls(name, value, "times", bound, at_least, low, high)
 
     @property
     def ok(self) -> bool:
@@ -66,10 +64,15 @@ class Measure:
         return f"{self.name:<48} {self.value:>10.4g} {self.unit:<12} {bound:>12}  {judgement}".rstrip()
 
 
-def _rank_of_median(n: int) -> int:
-    """Largest r for which the median lies between the values of rank r and n - 1 - r (from 0) 95 times in 100."""
-    below = np.cumsum([math.comb(n, k) / 2**n for k in range(n)])  # of a binomial with one half
-    return max(0, int((below <= 0.025).sum()) - 1)
+def quantile(values: np.ndarray, q: float = 0.5) -> tuple[float, float, float]:
+    """A quantile of values (n,) and its 95 % interval between two of them, whatever their distribution.
+
+    For the extremes of few values the interval ends at the last of them and covers less.
+    """
+    n, ordered = len(values), np.sort(values)
+    below = np.cumsum([math.comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(n)])  # so many lie below it
+    low, high = max(0, int((below <= 0.025).sum()) - 1), int((below < 0.975).sum())
+    return float(np.quantile(ordered, q)), float(ordered[low]), float(ordered[min(high, n - 1)])
 
 
 def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5) -> np.ndarray:
