@@ -78,6 +78,8 @@ class DownstreamSize:
 class ScreeningSize:
     """The screening networks: stem stride, teacher's width against the released one, batch, steps of both phases.
 
+    `rate_mixed`, `rate_real`: highest learning rates of the phases, 5e-4 and 5e-5 as released; few steps need higher.
+
     `instrument_steps` are those of the feature extractor, `ablation_seeds` the training seeds of Tables 2, 4 and 5.
     """
 
@@ -86,6 +88,8 @@ class ScreeningSize:
     batch: int
     mixed_steps: int
     real_steps: int
+    rate_mixed: float
+    rate_real: float
     validate_every: int
     instrument_steps: int
     ablation_seeds: tuple[int, ...]
