@@ -1,4 +1,4 @@
-"""The engine: runs the notebooks that are stale, in order, each by papermill under Snakemake, and says what happens.
+"""The engine: runs the notebooks that are stale, each by papermill under Snakemake, and says what happens.
 
 Serves every figure and table of the paper. Snakemake decides what is stale (workflow/Snakefile); this module holds
 the run's lock, tells a person what will be done, keeps a failed notebook and turns failures into an exit status.
@@ -330,6 +330,9 @@ def _explain(run: Run, notebooks: list[Notebook]) -> int:
             where = f" in cell [{count}]" if name else ""
             _say(f"{file.stem} failed{where}" + (f": {name}: {message}" if name else ""))
             _say(f"      kept for reading: {file}")
+            log = file.with_suffix(".log")
+            if log.is_file() and log.stat().st_size:
+                _say(f"      what its kernel said: {log}")
     return status
 
 

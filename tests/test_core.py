@@ -2,6 +2,7 @@
 
 import ast
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -314,20 +315,19 @@ def test_several_artefacts_come_in_the_order_asked_for(workspace, workers):
 
 
 OWNER = """
-import multiprocessing, os, time
-from concurrent.futures import ProcessPoolExecutor
+import os, time
 from pathlib import Path
-from ecsupport.core import progress
+from ecsupport.core.artefacts import workers_of
 
 def work(folder):
     Path(folder, f"worker-{os.getpid()}").touch()
+    Path(folder, f"worker-{os.getppid()}").touch()  # whom it was forked from
     time.sleep(120)
 
 if __name__ == "__main__":
-    context, here = multiprocessing.get_context("spawn"), Path(__file__).parent
-    with progress.shared(context, "work") as counters:
-        with ProcessPoolExecutor(2, context, progress.join, (counters,)) as pool:
-            list(pool.map(work, [here, here]))
+    here = Path(__file__).parent
+    with workers_of(2, "work") as pool:
+        list(pool.map(work, [here, here]))
 """
 
 
@@ -335,12 +335,24 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     script = tmp_path / "owner.py"
     script.write_text(OWNER)
     owner = subprocess.Popen([sys.executable, str(script)])
-    wait_for(lambda: len(list(tmp_path.glob("worker-*"))) == 2)
+    wait_for(lambda: len(list(tmp_path.glob("worker-*"))) >= 3)
     pids = [int(file.name.removeprefix("worker-")) for file in tmp_path.glob("worker-*")]
     assert all(map(alive, pids))
+    assert owner.pid not in pids
     owner.kill()
     owner.wait()
     wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_workers_have_the_environment_of_their_own_pool(monkeypatch):
+    """Not that of the process they are forked from, which is as old as the first pool."""
+    for value in ("one", "other"):
+        monkeypatch.setenv("ECSUPPORT_TEST", value)
+        with artefacts.workers_of(1, "look") as pool:
+            assert pool.submit(os.getenv, "ECSUPPORT_TEST").result() == value
+    monkeypatch.delenv("ECSUPPORT_TEST")
+    with artefacts.workers_of(1, "look") as pool:
+        assert pool.submit(os.getenv, "ECSUPPORT_TEST").result() is None
 
 
 def alive(pid):

@@ -207,7 +207,7 @@ def test_results_of_own_images_are_not_kept(tmp_path, monkeypatch):
 
 
 def test_a_failed_notebook_is_kept_and_named(house):
-    beside = "os.write(2, b'Traceback of a kernel that ends')"  # past the cell's stderr
+    beside = "os.write(2, b'Traceback of a kernel that ends')"  # under pytest a kernel leaves this stream alone
     house.write("01_first", "table_1", middle=f"{beside}\nnumbers = [1]\nnumbers[3]")
     status, _, err, ran = house.call("reproduce")
     kept = house.workspace / "runs/smoke/failed/01_first.ipynb"
@@ -217,6 +217,7 @@ def test_a_failed_notebook_is_kept_and_named(house):
     assert "IndexError" in kept.read_text()
     assert "Traceback" not in err
     assert "a kernel that ends" in kept.with_suffix(".log").read_text()
+    assert f"what its kernel said: {kept.with_suffix('.log')}" in err
     assert not (house.workspace / "runs/smoke/01_first.ipynb").exists()
 
 
@@ -243,6 +244,26 @@ def test_a_mistake_of_the_caller_is_one_line(house):
     )
     assert err.splitlines()[-1] == "m.csv, row 3: two centres. Choose one."
     assert "Traceback" not in err
+
+
+def test_notebooks_of_one_core_run_side_by_side(house):
+    """Each waits until the other has begun: one after the other, the first would wait in vain."""
+    meet = """
+for _ in range(600):
+    if {"02_second", "03_third"} <= set(open(os.environ["TRACE"]).read().split()): break
+    time.sleep(0.1)
+else:
+    raise RuntimeError("alone")
+"""
+    changed = INDEX.replace('needs = ["02_second"]', 'needs = ["01_first"]\nminutes = { smoke = 0.1 }')
+    (house.notebooks / "index.toml").write_text(
+        changed.replace('needs = ["01_first"]', 'needs = ["01_first"]\ncores = 1')
+    )
+    house.write("02_second", "figure_1", middle=meet)
+    house.write("03_third", "table_2", middle=meet)
+    status, _, err, ran = house.call("reproduce")
+    assert (status, set(ran)) == (0, {"01_first", "02_second", "03_third"}), err
+    assert len(err.splitlines()) == 7  # no line was written into another
 
 
 def test_a_notebook_without_results_fails(house):
@@ -316,6 +337,8 @@ def test_an_unknown_name_is_one_message(house, arguments, message):
         ('name = "02_second"', 'name = "01_first"', "row 2: 01_first stands twice"),
         ('"figure_1.png"', '"../figure_1.png"', "row 2: item figure-1 = '../figure_1.png' is unfit"),
         ("smoke = 0.1 }\n\n[[notebook]]\nname", 'smoke = "1" }\n\n[[notebook]]\nname', "minutes of smoke are '1'"),
+        ("minutes =", "cores = 0\nminutes =", "row 1: cores are 0"),
+        ("minutes =", "cores = true\nminutes =", "row 1: cores are True"),
         ("[[notebook]]", "[[notebook]", "not valid TOML"),
     ],
 )

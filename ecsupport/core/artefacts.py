@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -108,10 +109,12 @@ def workers_of(number: int, about: str, begin: Callable[..., None] | None = None
     """A pool of so many processes with one progress bar; each calls `begin(barrier)` first, of all of them.
 
     They are forked from one process that has imported the large libraries, seconds each, and nothing of ours: a module
-    that was changed since is imported as it is now.
+    that was changed since is imported as it is now. Elsewhere than on Linux, where these libraries do not survive a
+    fork, each starts afresh.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "pandas"])
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    if sys.platform == "linux":
+        context.set_forkserver_preload(["torch", "pandas"])
     with progress.shared(context, about) as counters:
         begun = (counters, dict(os.environ), begin, context.Barrier(number))
         with ProcessPoolExecutor(number, context, _begin, begun) as pool:

@@ -78,6 +78,8 @@ class DownstreamSize:
 class ScreeningSize:
     """The screening networks: stem stride, teacher's width against the released one, batch, steps of both phases.
 
+    `rate_mixed`, `rate_real`: highest learning rates of the phases, 5e-4 and 5e-5 as released; few steps need higher.
+
     `instrument_steps` are those of the feature extractor, `ablation_seeds` the training seeds of Tables 4 and 5;
     `priorities` of the arms of Tables 3 to 5 are trained (`screening.ablations`), as far as they fit into `minutes` on
     `threads` threads; 0 is no limit.
@@ -88,6 +90,8 @@ class ScreeningSize:
     batch: int
     mixed_steps: int
     real_steps: int
+    rate_mixed: float
+    rate_real: float
     validate_every: int
     instrument_steps: int
     ablation_seeds: tuple[int, ...]

@@ -90,8 +90,8 @@ def _notebook(file: Path, row: int, entry: dict[str, Any]) -> Notebook:
     for profile, minutes in entry.get("minutes", {}).items():
         if isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes < 0:
             raise row_error(file, row, f"minutes of {profile} are {minutes!r}", "Give the measured number.")
-    if (cores := entry.get("cores", 1)) < 1:
-        raise row_error(file, row, f"cores are {cores}", "Give 1 or more, or leave the line out.")
+    if (cores := entry.get("cores", 1)) is True or cores < 1:
+        raise row_error(file, row, f"cores are {cores!r}", "Give 1 or more, or leave the line out.")
     return Notebook(
         entry["name"],
         entry["title"],

@@ -26,9 +26,10 @@ NAMES = (*WIDTHS, "efficientnet", "mobilevit")
 def build(name: str, stem_stride: int) -> nn.Module:
     """A comparator with torch's own weights: logits (B, 2) of images (B, 1, S, S) float32 in [-1, 1].
 
-    `mobilenet_v2` is Table 2's classifier, `mobilenet_v2_wide` that of Table 3; the norm in their hidden layer is ours:
+    `mobilenet_v2` is Table 2's classifier, `mobilenet_v2_wide` that of Table 3. The norm in their hidden layer is ours:
     the layer's inputs are never negative, so that a unit's weights move together, and at the rates that short training
-    needs all its units fell silent for good. No layer draws random numbers while training. KeyError for another name.
+    needs units fall silent for good, with the last of them the network. No layer draws random numbers while training.
+    KeyError for another name.
     """
     if name == "mobilevit":
         return MobileViT(DENSE, stem_stride)

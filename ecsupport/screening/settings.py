@@ -13,8 +13,6 @@ from ecsupport.screening.mobilevit import tokens
 
 GUIDANCE = ("teacher", "simulator", "random", "none")
 WARM_UP = 0.1  # of each phase
-LONG = 10_000  # steps from which the released learning rates are used; fewer need higher ones
-RELEASED_RATES = {"rate_mixed": 5e-4, "rate_real": 5e-5}
 PUBLISHED_BATCH, PUBLISHED_EPOCHS = 16, 7
 
 
@@ -50,8 +48,8 @@ class Settings:
     distance: str = "divergence"
     handover: str = "described"
     shared_start: int | None = None
-    rate_mixed: float = 5e-3
-    rate_real: float = 2e-3
+    rate_mixed: float = 5e-4
+    rate_real: float = 5e-5
     constant_rate: bool = False
     weight_decay: float = 1e-2
     rules: tuple[str, ...] = ("dual",)
@@ -95,11 +93,13 @@ class Settings:
             mixed_steps=size.mixed_steps,
             real_steps=size.real_steps,
             validate_every=size.validate_every,
+            rate_mixed=size.rate_mixed,
+            rate_real=size.rate_real,
             guidance="teacher" if student else "none",
             knowledge=student,
             key_share=1 / 25 if tokens(profile.image_size, size.stem_stride)[0] >= 400 else 1 / 10,
         )
-        return replace(settings, **({} if settings.steps < LONG else RELEASED_RATES) | changes)
+        return replace(settings, **changes)
 
     @classmethod
     def downstream(cls, profile: Profile) -> "Settings":
