@@ -206,7 +206,7 @@ def test_random_keys_are_the_same_for_every_image_and_run():
     again = []
     student(seed=9, keys="random")(images(5), selections=again)
     assert all(torch.equal(a.keys, b.keys) for a, b in zip(selections, again, strict=True))
-    assert not torch.equal(random_map(1, 4, 4, 16, 0), random_map(1, 4, 4, 16, 1))
+    assert not torch.equal(random_map(4, 4, 16, 0), random_map(4, 4, 16, 1))
 
 
 def test_every_network_gives_two_logits_and_unknown_names_are_refused():

@@ -310,7 +310,7 @@ def test_learning_rate_rises_and_falls_in_each_phase():
 def test_the_published_schedule_of_table_2():
     settings = Settings.published(profiles.load("paper"), 20_000, rules=("sensitivity",))
     assert settings.steps == settings.mixed_steps == 7 * 20_000 / 16 == profiles.load("paper").downstream.steps
-    assert (settings.network, settings.batch, settings.rules) == ("mobilenet_v2", 16, ("sensitivity",))
+    assert (settings.network, settings.batch, settings.rules) == ("mobilenet_v2_released", 16, ("sensitivity",))
     assert {settings.rate(step) for step in (0, 1, 4000, settings.steps - 1)} == {1e-5} == {settings.weight_decay}
     assert settings.steps / settings.validate_every == 7
     assert Settings.published(profiles.load("smoke"), 17).steps == 14

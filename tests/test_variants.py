@@ -124,6 +124,7 @@ def test_image_by_image_the_same_is_chosen_and_learnt(monkeypatch, fusion):
     found = []
     for numbers in (10**9, 1):
         monkeypatch.setattr(sparse_attention, "CHUNK", numbers)
+        assert len(sparse_attention.pieces(features)) == (3 if numbers == 1 else 1)
         sign = taught.sign(features)
         (gradient,) = torch.autograd.grad(sign[:, :7].sum(), features)
         found.append((choose(features, 3, fusion, noise(3, 4, 4, 16, 16, seed=1), 0.5), sign.detach(), gradient))
@@ -135,11 +136,14 @@ def test_image_by_image_the_same_is_chosen_and_learnt(monkeypatch, fusion):
 def test_attention_that_is_made_again_on_the_way_back_has_the_same_gradient(monkeypatch):
     attention = initialise(SparseAttention(16, 16), torch_generator("test"))
     x, keys = noise(2, 4, 9, 16).requires_grad_(), top_keys(noise(2, 4, 4, 9, 9, seed=1), 3)
-    found = []
+    attend, found, calls = sparse_attention.attend_to_each, [], []
+    monkeypatch.setattr(sparse_attention, "attend_to_each", lambda *parts: calls.append(1) or attend(*parts))
     for numbers in (10**9, 1):
         monkeypatch.setattr(sparse_attention, "CHUNK", numbers)
         found.append(torch.autograd.grad(attention(x, keys).square().sum(), x)[0])
+        calls.append(numbers)
     assert torch.equal(*found)
+    assert calls == [1, 10**9, 1, 1, 1]  # once, then twice
 
 
 @settings(max_examples=30, deadline=None)

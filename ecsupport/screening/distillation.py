@@ -90,8 +90,8 @@ class Signature(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, P, h, N, N), or (B, 1, 1, N, N) for all heads and positions -> (B, 128) of length 1.
 
-        Rows are standardised first, so that their scale does not count; of a standardised row only means over areas are
-        needed, so that no other map of N x N is made.
+        Rows are standardised first, so that their scale does not count (down to a deviation of 1e-15); of such a row
+        only means over areas are needed, so that no other map of N x N is made.
         """
         tokens = maps.shape[-1]
         unit = torch.eye(tokens, device=maps.device)[None]

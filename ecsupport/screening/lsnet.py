@@ -88,8 +88,8 @@ class SparseBlock(Block):
         k = sparse_attention.number_of_keys(x.shape[2], self.share)
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
-            weight = sparse_attention.random_map(len(x), *groups, x.shape[2], self.number).to(x.device)
-            return Selection(sparse_attention.top_keys(weight, k), None)
+            weight = sparse_attention.random_map(*groups, x.shape[2], self.number).to(x.device)
+            return Selection(sparse_attention.top_keys(weight, k).expand(len(x), -1, -1, -1, -1), None)
         features = self.simulator(x.detach(), rows)
         return Selection(sparse_attention.choose(features, k, self.fusion, guidance, teacher_share), features)
 

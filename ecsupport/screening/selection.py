@@ -29,7 +29,7 @@ def validate(label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 def area(positive: np.ndarray, negative: np.ndarray) -> float:
     """Area under the ROC curve: how often a positive image's score is the higher one of a pair, ties counted half.
 
-    In NumPy, since every training process would wait three seconds for scikit-learn.
+    In NumPy, so that no training process waits until scikit-learn is imported.
     """
     ordered = np.sort(negative)
     below, upto = (np.searchsorted(ordered, positive, side) for side in ("left", "right"))

@@ -8,7 +8,7 @@ from torch import nn
 
 from ecsupport.core import training
 from ecsupport.core.profiles import Profile
-from ecsupport.screening import distillation, lsnet, selection
+from ecsupport.screening import comparators, distillation, lsnet, selection
 from ecsupport.screening.mobilevit import tokens
 
 GUIDANCE = ("teacher", "simulator", "random", "none")
@@ -138,7 +138,7 @@ class Settings:
             "constant_rate": True,
             "weight_decay": 1e-5,
         }
-        return cls.of(profile, "mobilenet_v2", **schedule | changes)
+        return cls.of(profile, comparators.RELEASED, **schedule | changes)
 
     @property
     def steps(self) -> int:

@@ -141,10 +141,10 @@ def choose(features: torch.Tensor, k: int, fusion: str, guidance: torch.Tensor |
     return torch.cat(found)
 
 
-def random_map(batch: int, positions: int, heads: int, tokens: int, block: int) -> torch.Tensor:
-    """A map that knows nothing, the same for every image: (B, P, h, N, N) normal numbers, fixed by the block."""
+def random_map(positions: int, heads: int, tokens: int, block: int) -> torch.Tensor:
+    """A map that knows nothing, one for all images: (1, P, h, N, N) normal numbers, fixed by the block."""
     generator = torch_generator("screening", "random keys", block, tokens)
-    return torch.randn(positions, heads, tokens, tokens, generator=generator).expand(batch, -1, -1, -1, -1)
+    return torch.randn(positions, heads, tokens, tokens, generator=generator)[None]
 
 
 def gather_keys(x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
