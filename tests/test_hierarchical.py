@@ -1,6 +1,7 @@
 """Differences between ways of training: the spread is the known one, few seeds are announced, p-values hold."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from scipy import stats
 from ecsupport.core.errors import UserError
 from ecsupport.evaluation.bootstrap import Resamples, paired_difference
 from ecsupport.evaluation.classification import METRICS, metrics
-from ecsupport.evaluation.hierarchical import SCOPES, difference_table, hierarchical_difference, p_value
+from ecsupport.evaluation.hierarchical import SCOPES, difference_table, hierarchical_difference, p_value, smallest
 
 SIGMAS = 4.5
 SEED, PATIENT = 0.1, 0.1  # half the distance between good and bad seeds, easy and hard patients
@@ -174,3 +175,23 @@ def test_what_is_refused():
         hierarchical_difference(y, scores, scores, patient, rng=rng)
     with pytest.raises(UserError, match="patient_id: missing"):
         hierarchical_difference(y, scores[:1], scores[:1], None, rng=rng)
+
+
+def test_the_smallest_of_several_differences_and_its_p_value():
+    lines = pd.DataFrame({"estimate": [0.1, 0.3], "low": [0.02, 0.01], "high": [0.2, 0.4], "p_value": [0.01, 0.04]})
+    assert smallest(lines) == (0.1, 0.01, 0.2, 0.04)  # both must hold, so the weaker evidence counts
+    worse = lines.assign(estimate=[-0.3, 0.3], low=[-0.4, 0.01], high=[-0.2, 0.4], p_value=[0.001, 0.04])
+    assert smallest(worse) == (-0.3, -0.4, -0.2, 0.002)  # one of two refutes
+    assert smallest(worse.assign(p_value=0.9))[-1] == 1.0
+    assert np.isnan(smallest(lines.assign(estimate=[np.nan, 0.1]))).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_the_smallest_difference_of_equal_methods_is_rarely_called_negative(seed):
+    """Under no difference at all the p-value of the smallest of four is below .05 no more often than that."""
+    z = np.random.default_rng(seed).normal(size=(300, 4))
+    p = 2 * stats.norm.sf(abs(z))
+    lines = [pd.DataFrame({"estimate": a, "low": a, "high": a, "p_value": b}) for a, b in zip(z, p, strict=True)]
+    share = np.mean([smallest(line)[-1] < 0.05 for line in lines])
+    assert share <= 0.05 + SIGMAS * np.sqrt(0.05 * 0.95 / 300)

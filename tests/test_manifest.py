@@ -85,6 +85,22 @@ def test_bad_manifest_gives_one_message_with_row_and_remedy(own, change, message
         manifest.read(own(change))
 
 
+def test_a_wrong_label_is_one_mistake_and_not_two(own):
+    with pytest.raises(UserError) as mistake:
+        manifest.read(own(changed(1, "label", 2)))
+    assert "row 2: label is not 0 or 1" in str(mistake.value)
+    assert "another label" not in str(mistake.value)
+
+
+def test_other_separators_and_folders_are_named(own, tmp_path):
+    path = own()
+    path.write_text(path.read_text().replace(",", ";"))
+    with pytest.raises(UserError, match="separated by ';'. Save it with commas"):
+        manifest.read(path)
+    with pytest.raises(UserError, match="is no file. Give COHORT the path of a CSV file"):
+        profiles.Run.open("smoke", str(tmp_path))
+
+
 def test_unreadable_image_is_named(own, tmp_path, monkeypatch):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
     path = own()

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from ecsupport.audit.rules import AUDIT_COLUMNS
@@ -247,6 +248,22 @@ def test_a_wider_interval_never_turns_a_verdict_round(direction, margin, low, wi
 def test_holm_agrees_with_statsmodels(size):
     p_values = np.random.default_rng(size).beta(0.3, 2, size).round(2)  # rounded: with ties
     np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
+
+
+@given(st.sampled_from([">", "<", "within"]), st.floats(0, 0.5), numbers, st.floats(0.01, 0.5), st.floats(0.01, 0.5))
+def test_a_p_value_from_an_interval_says_what_the_interval_says(direction, margin, value, below, above):
+    low, high = value - below, value + above
+    p = ledger.p_from_interval(direction, margin, value, low, high)
+    if min(abs(low - margin), abs(high - margin), abs(low + margin), abs(high + margin)) > 1e-9:
+        assert (p < 0.05) == (verdict(direction, margin, value, low, high) != UNDECIDED)
+
+
+def test_a_p_value_from_a_normal_interval_is_that_of_the_normal_test():
+    value, error = 0.3, 0.11
+    p = ledger.p_from_interval(">", 0.0, value, value - 1.959964 * error, value + 1.959964 * error)
+    assert p == pytest.approx(2 * stats.norm.sf(value / error), rel=1e-5)
+    assert ledger.p_from_interval(">", 0.0, 1.0, 1.0, 1.0) == 0.0  # nothing varies
+    assert math.isnan(ledger.p_from_interval(">", 0.0, 1.0, None, None))
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------

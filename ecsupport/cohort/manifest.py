@@ -116,6 +116,8 @@ def read(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not a readable CSV file ({error}). Save it as comma-separated UTF-8") from error
     images = images.apply(lambda column: column.astype("str").str.strip().replace("", None))
     missing = [c for c in REQUIRED if c not in images]
+    if missing and (signs := [sign for sign in (";", "\t") if sign in "".join(images.columns)]):
+        raise UserError(f"{path}: columns are separated by {signs[0]!r}. Save it with commas")
     if missing:
         _refuse(
             [UserError(f"{path}: column {c!r} is missing. The header needs: {', '.join(REQUIRED)}") for c in missing]
@@ -147,6 +149,7 @@ def _checks(path: Path, images: pd.DataFrame) -> list[tuple[pd.Series, str, str]
     """What every row must fulfil: good rows, the problem of the others, its remedy. An empty cell is one problem."""
     given = images.notna()
     depth, label = (pd.to_numeric(images[c], errors="coerce") for c in ("invasion_depth", "label"))
+    known = label.where(label.isin([0, 1]))
     files = images["image"].dropna().map(lambda name: path.parent / name)
     exists = files.map(lambda file: file.is_file())
     faults = files[exists].map(_fault)
@@ -167,7 +170,7 @@ def _checks(path: Path, images: pd.DataFrame) -> list[tuple[pd.Series, str, str]
          f"Write one of: {', '.join((*SPLITS, *POOL_SPLITS.values()))}, or nothing"),
         *((~given["patient_id"] | values.isna() | values.eq(values.groupby(images["patient_id"]).transform("first")),
            f"patient has {problem}", f"Give all her images one {values.name}")
-          for values, problem in ((images["centre"], "a second centre"), (label, "another label"))),
+          for values, problem in ((images["centre"], "a second centre"), (known, "another label"))),
     ]  # fmt: skip
 
 

@@ -176,7 +176,8 @@ class Run:
         """Build the run of the two notebook parameters; UserError where the profile or the manifest does not exist."""
         path = Path(cohort).expanduser().resolve() if cohort else None
         if path and not path.is_file():
-            raise UserError(f"manifest {path} does not exist. Give COHORT the path of a CSV file")
+            why = "is no file" if path.exists() else "does not exist"
+            raise UserError(f"manifest {path} {why}. Give COHORT the path of a CSV file")
         if path and set("{}") & set(str(path)):
             raise UserError(f"manifest {path} has a brace in its path, which Snakemake cannot take. Rename it")
         return cls(load(profile), path)

@@ -29,7 +29,8 @@ def beside_published(runs: pd.DataFrame, published: pd.DataFrame, names: Mapping
 
     runs: as from `metric_runs`;  published: cells of one table of numbers.csv, the arm in `row` or in `column`;
     names: arm -> its name in the paper, in the order wanted; a published arm that was not run has no computed value,
-    an arm that the paper does not have no published one. SDs divide by the number of runs, as the tables do.
+    an arm that the paper does not have no published one. SDs divide by the number of runs, as the tables do; one run
+    has none.
     """
     cells: dict[tuple[str, str, str], float] = {}
     for row, column, part, value in published[["row", "column", "part", "value"]].itertuples(index=False):
@@ -39,7 +40,7 @@ def beside_published(runs: pd.DataFrame, published: pd.DataFrame, names: Mapping
         for metric, label in LABELS.items():
             values = runs.loc[(runs["arm"] == arm) & (runs["metric"] == metric), "value"].to_numpy()
             printed = [cells.get((name, label, part), np.nan) for part in ("mean", "sd")]
-            ours = (values.mean(), values.std()) if len(values) else (np.nan, np.nan)
+            ours = values.mean() if len(values) else np.nan, values.std() if len(values) > 1 else np.nan
             rows.append((name, metric, *printed, *ours, len(values)))
     return pd.DataFrame(rows, columns=["arm", "metric", "published_mean", "published_sd", "mean", "sd", "runs"])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from ecsupport.audit.published import load_claims, load_numbers
 from ecsupport.core.profiles import Run
@@ -114,19 +115,36 @@ def _row(claim: dict[str, Any], estimate: dict[str, Any] | None, numbers: pd.Dat
     if not estimate["decides"] and decided in (SUPPORTED, REFUTED):
         decided = UNDECIDED
     interval = {key: math.nan if number is None else number for key, number in (("low", low), ("high", high))}
-    p = math.nan if estimate["p"] is None else estimate["p"]
+    p = estimate["p"]
+    if p is None:
+        p = p_from_interval(claim["direction"], claim["margin"], value, low, high)
     return {**row, "computed": value, **interval, "p": p, "verdict": decided}
 
 
+def p_from_interval(direction: str, margin: float, value: float, low: float | None, high: float | None) -> float:
+    """Two-sided p-value of a value against its margin, from its 95 % interval (Altman and Bland, BMJ 2011;343:d2304).
+
+    The half of the interval that faces the margin counts, so that p < 0.05 where the interval excludes the margin; for
+    `within` the margin that is harder to exclude. NaN without an interval and for other directions than `>`, `<` and
+    `within`.
+    """
+    if low is None or high is None or direction not in (">", "<", "within"):
+        return math.nan
+    bounds = (margin, -margin) if direction == "within" else (margin,)
+    halves = [value - low if value > bound else high - value for bound in bounds]
+    z = [abs(value - bound) / half if half else math.inf for bound, half in zip(bounds, halves, strict=True)]
+    return 2 * float(norm.sf(norm.ppf(0.975) * min(z)))
+
+
 def _adjust_within_families(ledger: pd.DataFrame) -> None:
-    """Holm within each family whose tested rows all carry a p-value; a verdict that does not survive is undecided.
+    """Holm within each family; a verdict that does not survive is undecided.
 
     Claims of the family that are not tested yet count as tests with p = 1, since the family was fixed beforehand.
     """
-    tested = ledger["low"].notna() & ledger["verdict"].isin([SUPPORTED, REFUTED, UNDECIDED])
+    tested = ledger["p"].notna() & ledger["verdict"].isin([SUPPORTED, REFUTED, UNDECIDED])
     for _, family in ledger.groupby("family"):
         rows = family.index[tested[family.index]]
-        if len(rows) == 0 or ledger.loc[rows, "p"].isna().any():
+        if len(rows) == 0:
             continue
         waiting = int((family["verdict"] == NOT_YET).sum())
         ledger.loc[rows, "p_holm"] = holm([*ledger.loc[rows, "p"], *[1.0] * waiting])[: len(rows)]

@@ -5,7 +5,7 @@ A block stands between `<!-- begin items -->` and `<!-- end items -->`; what is 
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ecsupport.core import paths
@@ -14,6 +14,7 @@ from ecsupport.core.errors import UserError
 from ecsupport.reporting.index import natural, read_index
 
 EQUATIONS = 18  # numbered in the paper
+KEPT = ("smoke", "laptop")  # profiles whose results are committed
 
 
 def items() -> str:
@@ -26,7 +27,8 @@ def items() -> str:
         name, artefact, minutes = f"{notebook.name}: {notebook.title}", "not yet", ""
         if notebook.written:
             name = f"[{notebook.name}](notebooks/{notebook.name}.ipynb): {notebook.title}"
-            artefact = f"[{file}](figures/reference/smoke/{file})"
+            kept = [place for place in KEPT if (paths.reference() / place / file).is_file()]
+            artefact = f"{file}: " + ", ".join(f"[{place}](figures/reference/{place}/{file})" for place in kept)
             minutes = ", ".join(f"{time:g} ({profile})" for profile, time in notebook.minutes.items())
         lines.append(f"| {label} | {name} | {artefact} | {minutes} |")
     return "\n".join(lines)
@@ -39,11 +41,12 @@ def equations() -> str:
     """
     functions: dict[int, list[str]] = {}
     for file in sorted((paths.ROOT / "ecsupport").rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                for numbers in re.findall(r"Equations? (\d+(?:(?:, | and )\d+)*)", ast.get_docstring(node) or ""):
-                    for number in map(int, re.findall(r"\d+", numbers)):
-                        functions.setdefault(number, []).append(f"`{file.parent.name}.{file.stem}.{node.name}`")
+        for name, docstring in _documented(ast.parse(file.read_text(encoding="utf-8"))):
+            for numbers in re.findall(r"Equations? (\d+(?:(?:, | and )\d+)*)", docstring):
+                for number in map(int, re.findall(r"\d+", numbers)):
+                    where = f"`{file.parent.name}.{file.stem}.{name}`"
+                    if where not in functions.setdefault(number, []):
+                        functions[number].append(where)
     told: dict[int, list[str]] = {}
     for notebook in read_index():
         if notebook.written:
@@ -54,6 +57,15 @@ def equations() -> str:
         cells = (", ".join(found.get(number, [])) or "not yet" for found in (functions, told))
         lines.append(f"| {number} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _documented(tree: ast.AST, within: str = "") -> Iterator[tuple[str, str]]:
+    """Name, with its class, and docstring of every function and class; of `__init__` the class's name."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            name = within if node.name == "__init__" else f"{within}.{node.name}".lstrip(".")
+            yield name, ast.get_docstring(node) or ""
+            yield from _documented(node, name)
 
 
 BLOCKS: dict[str, Callable[[], str]] = {"items": items, "equations": equations}
