@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,24 @@ def test_a_known_distortion_is_found_again(seed, slope, shift):
     assert slope_and_intercept(truth, distorted) == pytest.approx((slope, shift), rel=0.06, abs=0.06)
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(6, 200), sharp=st.floats(0.1, 4))
+def test_the_fit_is_the_one_of_statsmodels(seed, count, sharp):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, sharp, count)
+    truth = (rng.random(count) < 1 / (1 + np.exp(-x))).astype(int)
+    found = slope_and_intercept(truth, 1 / (1 + np.exp(-x)))
+    if np.isnan(found).any():
+        assert (
+            len(set(truth)) < 2
+            or x[truth == 1].min() >= x[truth == 0].max()
+            or x[truth == 1].max() <= x[truth == 0].min()
+        )
+        return
+    theirs = sm.Logit(truth, sm.add_constant(x)).fit(method="bfgs", gtol=1e-10, maxiter=2000, disp=False).params
+    assert found == pytest.approx((theirs[1], theirs[0]), rel=1e-4, abs=1e-4)
+
+
 def test_the_curve_of_true_probabilities_is_the_diagonal():
     found = curve(*drawn(1))
     assert found["images"].tolist() == [5000] * 8
@@ -32,5 +51,6 @@ def test_the_curve_of_true_probabilities_is_the_diagonal():
 def test_what_has_no_slope_says_so():
     assert np.isnan(slope_and_intercept(np.ones(5), np.linspace(0, 1, 5))).all()
     assert np.isnan(slope_and_intercept(np.arange(4) % 2, np.full(4, 0.3))).all()
+    assert np.isnan(slope_and_intercept(np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.7, 0.8]))).all()
     assert len(curve(np.array([0, 1, 1]), np.array([0.2, 0.5, 0.9]))) == 3
     assert np.isfinite(slope_and_intercept(np.array([0, 1, 0, 1, 1]), np.array([0.0, 1.0, 0.3, 0.2, 0.6]))).all()
