@@ -1,7 +1,7 @@
 """The arms of Tables 4 and 5: LSNet with one thing otherwise, all else, update steps included, alike.
 
-An arm is left out by priority, never shortened: 1 what the paper's tables compare, 2 who chooses the keys and what the
-teacher's labels are worth, 3 how many keys, and attention in other ways, 4 the remaining open choices.
+An arm is left out by priority, never shortened: 1 what the paper's claims compare, 2 who chooses the keys, 3 how many
+keys, and attention in other ways, 4 the remaining open choices.
 """
 
 from collections.abc import Mapping
@@ -42,9 +42,9 @@ def arms(profile: Profile) -> dict[str, Arm]:
         REAL: Arm(of(), synthetic=False),
         PAPER: Arm(of("lsnet_dense")),
         ALL_KEYS: Arm(of(key_share=1.0)),
+        ALONE: Arm(of(guidance="simulator", knowledge=False)),
         UNTAUGHT: Arm(of(guidance="simulator"), priority=2),
         RANDOM: Arm(of(guidance="random"), priority=2),
-        ALONE: Arm(of(guidance="simulator", knowledge=False), priority=2),
     }
     for name, share in levels(profile).items():
         if share not in (1.0, found[FULL].settings.key_share):
