@@ -164,6 +164,8 @@ def kept(group: str) -> dict[str, Measure]:
 
 
 def _store(group: str, results: list[Measure]) -> None:
+    if len({result.name for result in results}) < len(results):
+        raise ValueError(f"two measures of {group} have one name")
     file = paths.reference() / "bench" / f"{group}.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"

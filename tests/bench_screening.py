@@ -89,8 +89,8 @@ def training_memory() -> Iterator[Measure]:
     yield Measure("training step of the dense student", of["dense"], "MB")
     yield Measure("training step as described", of["described"], "MB")
     yield Measure("training step with shared keys", of["shared"], "MB")
-    yield Measure("as described over dense", of["described"] / of["dense"], "times", OF_DENSE)
-    yield Measure("as described over as released", of["described"] / of["released"], "times", OF_RELEASED)
+    yield Measure("memory: as described over dense", of["described"] / of["dense"], "times", OF_DENSE)
+    yield Measure("memory: as described over as released", of["described"] / of["released"], "times", OF_RELEASED)
 
 
 @measure("screening")
