@@ -101,9 +101,10 @@ class Results:
         """Put one row into the claims ledger: this run's value of a claim's estimand, in the claim's unit.
 
         `low` and `high` are the 95 % interval, `n` the number of patients or images behind it, `p` the p-value of the
-        claim, for Holm's adjustment within its family (None: that of the interval). `exact` marks a count or an identity that has no sampling
-        error. `trained` marks what rests on networks trained in this run: a profile that ranks nothing shows it without
-        deciding. `assessable=False` says that this run cannot speak to the claim; `note` then says why.
+        claim, for Holm's adjustment within its family (None: that of the interval). `exact` marks a count or an
+        identity that has no sampling error. `trained` marks what rests on networks trained in this run: a profile that
+        ranks nothing shows it without deciding. `assessable=False` says that this run cannot speak to the claim; `note`
+        then says why.
         """
         numbers = {"value": value, "low": low, "high": high, "p": p}
         plain = {key: None if number is None else float(number) for key, number in numbers.items()}
