@@ -6,7 +6,7 @@ import torch
 
 from ecsupport.cohort import manifest, structures
 from ecsupport.core import profiles
-from ecsupport.screening.gradients import area_of_tokens, share_of_keys
+from ecsupport.screening.gradients import area_of_tokens, keys_on_zones, share_of_keys
 
 NAMES = list(structures.STRUCTURES)
 
@@ -52,3 +52,23 @@ def test_without_the_structure_there_is_no_share():
     share, chance = share_of_keys(torch.zeros(1, 4, 4, 9, 2, dtype=torch.int64), torch.zeros(1, 9))
     assert np.isnan(share).all()
     assert np.isnan(chance).all()
+
+
+def test_keys_are_placed_image_by_image_and_block_by_block():
+    """The images number themselves; of an even one the corner is chosen, of an odd one the token beside it."""
+    images = np.zeros((5, 8, 8), np.uint8)
+    images[:, 0, 0] = np.arange(5)
+    zones = {"corner": np.zeros((5, 8, 8), bool), "nowhere": np.zeros((5, 8, 8), bool)}
+    zones["corner"][:, :2, :2] = True
+
+    def choose(batch):
+        first = torch.from_numpy(batch[:, 0, 0] % 2).long()  # token 0 is the corner, token 1 lies beside it
+        return [first.reshape(-1, 1, 1, 1, 1).expand(-1, 4, 2, n, 1) for n in (16, 4, 1)]
+
+    found = keys_on_zones(choose, images, zones, [16, 4], batch=2)
+    corner = found[found["zone"] == "corner"].set_index(["block", "image"])
+    assert corner.loc[1, "share"].tolist() == [1, 0, 1, 0, 1]
+    assert corner.loc[2, "share"].tolist() == [0.25, 0, 0.25, 0, 0.25]
+    assert corner["chance"].unique().tolist() == [1 / 16]
+    assert found.loc[found["zone"] == "nowhere", "share"].isna().all()
+    assert set(found["block"]) == {1, 2}

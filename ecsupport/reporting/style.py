@@ -4,7 +4,11 @@ Serves every figure of the paper. The palette is that of Okabe and Ito (jfly.uni
 any common form of colour blindness can tell apart.
 """
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
 
 # fmt: off
 PALETTE = {
@@ -62,3 +66,23 @@ def use() -> None:
 def colours(*names: str) -> list[str]:
     """Colours by meaning, e.g. `colours("carcinoma", "control")`; KeyError for a meaning that has none."""
     return [COLOURS[name] for name in names]
+
+
+def intervals(
+    axis: Axes,
+    table: pd.DataFrame,
+    at: Sequence[float],
+    colour: str | Sequence[str] = SERIES[0],
+    solid: bool | Sequence[bool] = True,
+    label: str | None = None,
+) -> None:
+    """Dots with horizontal intervals: rows of a table with the columns estimate, low and high, at these heights.
+
+    colour, solid: of all rows or one a row; a dot that is not solid is open.
+    """
+    rows = table.assign(at=at, colour=colour, solid=solid)
+    for _, row in rows.iterrows():
+        axis.plot([row["low"], row["high"]], [row["at"]] * 2, "|-", color=row["colour"], lw=1.4, ms=5)
+        inside = row["colour"] if row["solid"] else "white"
+        axis.plot(row["estimate"], row["at"], "o", color=row["colour"], mfc=inside, label=label)
+        label = None

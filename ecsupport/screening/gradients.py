@@ -1,9 +1,10 @@
 """Importance maps to look at and to compare: the teacher's gradients and what the student makes of them (Figure 7)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional
@@ -11,6 +12,7 @@ from torch.nn import functional
 from ecsupport.screening.distillation import Maps, score_gradients
 from ecsupport.screening.inputs import to_input
 from ecsupport.screening.lsnet import Selection, Student
+from ecsupport.screening.sparse_attention import importance, number_of_keys, top_keys
 
 
 def teacher_maps(teacher: nn.Module, images: np.ndarray, target_class: int | None = None) -> list[torch.Tensor | None]:
@@ -35,6 +37,17 @@ def student_maps(student: Student, images: np.ndarray) -> list[Selection | None]
     with torch.no_grad():
         student(to_input(images, next(student.parameters()).device), selections=selections)
     return selections
+
+
+def keys_of_student(student: Student, images: np.ndarray) -> list[torch.Tensor]:
+    """The keys (B, P, h, N, k) that a student chooses for images (B, S, S) uint8, one tensor a block that has any."""
+    return [s.keys for s in student_maps(student, images) if s is not None]
+
+
+def keys_of_teacher(teacher: nn.Module, images: np.ndarray, fusion: str, share: float) -> list[torch.Tensor]:
+    """Those that the teacher's gradient for its predicted class would choose; `fusion`, `share` as in the student."""
+    maps = [g for g in teacher_maps(teacher, images) if g is not None]
+    return [top_keys(importance(g, fusion), number_of_keys(g.shape[-1], share)) for g in maps]
 
 
 def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -66,3 +79,26 @@ def share_of_keys(keys: torch.Tensor, area: torch.Tensor) -> tuple[np.ndarray, n
     share, chance = every.gather(-1, keys).double().mean((1, 2, 3, 4)), area.double().mean(1)
     share[chance == 0] = chance[chance == 0] = torch.nan
     return share.numpy(), chance.numpy()
+
+
+def keys_on_zones(
+    choose: Callable[[np.ndarray], Sequence[torch.Tensor]],
+    images: np.ndarray,
+    zones: Mapping[str, np.ndarray],
+    tokens: Sequence[int],
+    batch: int = 32,
+) -> pd.DataFrame:
+    """Where chosen keys lie, image by image: columns block, zone, image (its place), share and chance.
+
+    choose: gives the keys of images, one tensor a block;  images: (B, S, S) uint8;  zones: masks (B, S, S) by name;
+    tokens: N of the blocks wanted, from the first.
+    """
+    parts = []
+    for start in range(0, len(images), batch):
+        here = slice(start, start + batch)
+        for block, (keys, count) in enumerate(zip(choose(images[here]), tokens, strict=False), start=1):
+            for zone, mask in zones.items():
+                share, chance = share_of_keys(keys, area_of_tokens(mask[here], count))
+                of = {"block": block, "zone": zone, "image": np.arange(len(images))[here]}
+                parts.append(pd.DataFrame(of | {"share": share, "chance": chance}))
+    return pd.concat(parts, ignore_index=True)
