@@ -8,6 +8,7 @@ VENV    ?= .venv
 PROFILE ?= smoke
 COHORT  ?=
 GROUP   ?=
+KEEP    ?=
 TESTS   ?= tests
 
 BIN := $(VENV)/bin
@@ -37,8 +38,8 @@ lab: $(VENV)/.complete  ## open JupyterLab on the first notebook
 lint: $(VENV)/.complete  ## ruff: style, types on public functions, formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-bench: $(VENV)/.complete  ## measure against the stated bounds  [GROUP=cohort]
-	@$(RUN) bench $(GROUP)
+bench: $(VENV)/.complete  ## measure against the stated bounds  [GROUP=cohort KEEP=1 stores the measures for the notebooks]
+	@$(RUN) bench $(GROUP) $(if $(KEEP),--keep)
 
 refresh: $(VENV)/.complete  ## re-execute the committed notebooks and figures/reference
 	@$(RUN) refresh

@@ -4,6 +4,7 @@ A group's file defines functions marked `@measure("group")`; each yields `Measur
 Times differ from run to run, and a run's tables must not: notebooks that speak of them read measures that were kept.
 """
 
+import contextlib
 import csv
 import importlib.util
 import math
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -76,17 +78,18 @@ def quantile(values: np.ndarray, q: float = 0.5) -> tuple[float, float, float]:
 
 
 def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5) -> np.ndarray:
-    """Seconds of each step function, one column each (steps, rounds); taken in turn: what slows one slows all."""
-    taken = []
+    """Seconds of each step function (steps, rounds); taken in turn, so that what slows one slows all.
+
+    Every round begins with another one: none always follows the same.
+    """
+    taken = np.zeros((len(steps), warm_up + rounds))
     for number in progress.bar(range(warm_up + rounds), "rounds"):
-        row = []
-        for step in steps:
+        for place in range(len(steps)):
+            which = (place + number) % len(steps)
             start = time.perf_counter()
-            step()
-            row.append(time.perf_counter() - start)
-        if number >= warm_up:
-            taken.append(row)
-    return np.array(taken).T  # (rounds, steps) -> (steps, rounds)
+            steps[which]()
+            taken[which, number] = time.perf_counter() - start
+    return taken[:, warm_up:]
 
 
 def memory(peak: bool = False) -> float:
@@ -96,11 +99,19 @@ def memory(peak: bool = False) -> float:
     return int(found[1]) / 1024 if found else math.nan
 
 
+def forget_peak() -> None:
+    """Let the peak of `memory` begin anew, where /proc allows it; else it is that of the whole process."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def in_child(file: str, call: str, **environment: str) -> float:
     """The number that `call`, a call of a function of that bench file, gives in a process of its own."""
     code = f"import sys; sys.path.insert(0, {str(Path(file).parent)!r}); import {Path(file).stem} as b; print(b.{call})"
     surroundings = os.environ | {progress.HEADLESS: "1"} | environment
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=surroundings)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=surroundings)
+    if done.returncode:
+        raise RuntimeError(f"{call} in {file} failed:\n{done.stderr}")
     return float(done.stdout)
 
 
@@ -168,7 +179,7 @@ def _store(group: str, results: list[Measure]) -> None:
         raise ValueError(f"two measures of {group} have one name")
     file = paths.reference() / "bench" / f"{group}.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {version('torch')}"
     with replacing(file) as path, path.open("w", encoding="utf-8", newline="") as lines:
         table = csv.writer(lines, lineterminator="\n")
         table.writerow(["name", "value", "low", "high", "unit", "machine"])

@@ -27,11 +27,15 @@ def test_an_arm_differs_in_one_thing(profile):
     assert {name for name, arm in found.items() if not arm.synthetic} == {REAL}
 
 
-def test_every_open_choice_is_an_arm_somewhere():
-    found = arms(profiles.load("paper"))
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_every_open_choice_is_an_arm_unless_its_numbers_of_keys_are_anothers(profile):
+    found = arms(profile)
     own = asdict(found[FULL].settings)
     tried = {(f, v) for arm in found.values() for f, v in asdict(arm.settings).items() if own[f] != v}
-    assert {(option.field, other) for option in OPTIONS for other in option.others} <= tried
+    merged = {("key_share", share) for name, share in ablations.SHARES.items() if share not in levels(profile).values()}
+    wanted = {(option.field, choice) for option in OPTIONS for choice in (option.default, *option.others)}
+    assert {(field, choice) for field, choice in wanted if own[field] != choice} - merged <= tried
+    assert not merged & tried
 
 
 def test_rows_that_coincide_are_merged():
@@ -45,8 +49,8 @@ def test_rows_that_coincide_are_merged():
     assert "1/50 of the keys" not in arms(small)
 
 
-def test_priorities_follow_the_order_of_the_arms():
-    order = [arm.priority for arm in arms(profiles.load("laptop")).values()]
-    assert order == sorted(order)
-    assert order[0] == 1
-    assert next(iter(arms(profiles.load("laptop")))) == ablations.FULL
+def test_lsnet_comes_first_and_then_what_the_claims_compare():
+    found = arms(profiles.load("laptop"))
+    assert next(iter(found)) == FULL
+    assert {name for name, arm in found.items() if arm.priority == 1} == {FULL, REAL, PAPER, ALL_KEYS, ALONE}
+    assert all(arm.seeds == 1 for arm in found.values() if arm.priority == 4)

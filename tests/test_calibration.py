@@ -20,12 +20,14 @@ def drawn(seed, count=40_000):
 def test_a_known_distortion_is_found_again(seed, slope, shift):
     truth, probability = drawn(seed)
     distorted = 1 / (1 + np.exp(-(logit(probability) - shift) / slope))
-    assert slope_and_intercept(truth, distorted) == pytest.approx((slope, shift), rel=0.06, abs=0.06)
+    assert slope_and_intercept(truth, distorted)[0] == pytest.approx(slope, rel=0.06)
+    shifted = 1 / (1 + np.exp(-(logit(probability) - shift)))
+    assert slope_and_intercept(truth, shifted) == pytest.approx((1, shift), rel=0.06, abs=0.06)
 
 
-@settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(6, 200), sharp=st.floats(0.1, 4))
-def test_no_fit_of_statsmodels_is_more_likely(seed, count, sharp):
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(20, 200), sharp=st.floats(0.1, 4))
+def test_the_fits_are_those_of_statsmodels(seed, count, sharp):
     rng = np.random.default_rng(seed)
     x = rng.normal(0, sharp, count)
     truth = (rng.random(count) < 1 / (1 + np.exp(-x))).astype(int)
@@ -34,12 +36,9 @@ def test_no_fit_of_statsmodels_is_more_likely(seed, count, sharp):
         ill, well = x[truth == 1], x[truth == 0]
         assert not len(ill) or not len(well) or ill.min() >= well.max() or ill.max() <= well.min()
         return
-    theirs = sm.Logit(truth, sm.add_constant(x)).fit(method="bfgs", maxiter=2000, disp=False).params
-
-    def likelihood(slope, intercept):
-        return -np.logaddexp(0, (1 - 2 * truth) * (intercept + slope * x)).sum()
-
-    assert likelihood(*found) >= likelihood(theirs[1], theirs[0]) - 1e-7
+    slope = sm.Logit(truth, sm.add_constant(x)).fit(method="newton", maxiter=200, disp=False).params[1]
+    at_large = sm.GLM(truth, np.ones(count), sm.families.Binomial(), offset=x).fit().params[0]
+    assert found == pytest.approx((slope, at_large), rel=1e-4, abs=1e-4)
 
 
 def test_the_curve_of_true_probabilities_is_the_diagonal():

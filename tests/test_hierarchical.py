@@ -183,6 +183,7 @@ def test_the_smallest_of_several_differences_and_its_p_value():
     worse = lines.assign(estimate=[-0.3, 0.3], low=[-0.4, 0.01], high=[-0.2, 0.4], p_value=[0.001, 0.04])
     assert smallest(worse) == (-0.3, -0.4, -0.2, 0.002)  # one of two refutes
     assert smallest(worse.assign(p_value=0.9))[-1] == 1.0
+    assert smallest(worse, null=-0.5)[-1] == 0.04
     assert np.isnan(smallest(lines.assign(estimate=[np.nan, 0.1]))).all()
 
 

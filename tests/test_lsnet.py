@@ -198,15 +198,15 @@ def test_a_block_of_one_token_has_nothing_to_choose():
     assert all(torch.isfinite(term) for term in result.terms.values())
 
 
-def test_random_keys_are_the_same_for_every_image_and_run():
-    selections = []
-    student(keys="random")(images(), selections=selections)
-    for s in selections:
+def test_random_keys_are_the_same_for_every_image_and_others_for_another_network():
+    found = {}
+    for name, seed, shown in (("one", 1, images()), ("again", 1, images(5)), ("other", 9, images())):
+        student(seed=seed, keys="random")(shown, selections=found.setdefault(name, []))
+    for s in found["one"]:
         assert torch.equal(s.keys[0], s.keys[3])
-    again = []
-    student(seed=9, keys="random")(images(5), selections=again)
-    assert all(torch.equal(a.keys, b.keys) for a, b in zip(selections, again, strict=True))
-    assert not torch.equal(random_map(4, 4, 16, 0), random_map(4, 4, 16, 1))
+    assert all(torch.equal(a.keys, b.keys) for a, b in zip(found["one"], found["again"], strict=True))
+    assert not torch.equal(found["one"][0].keys, found["other"][0].keys)
+    assert not torch.equal(random_map(4, 4, 16, 0, 1), random_map(4, 4, 16, 1, 1))
 
 
 def test_every_network_gives_two_logits_and_unknown_names_are_refused():

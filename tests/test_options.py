@@ -30,8 +30,16 @@ def test_an_alternative_is_trained_to_other_weights(field, value):
 
 
 def test_the_table_has_a_row_an_alternative_and_takes_effects():
-    found = table({("fusion", "code"): "-0.01 (-0.03 to 0.01)"})
+    defaults = {option.field: option.default for option in OPTIONS}
+    found = table({("fusion", "code"): "-0.01 (-0.03 to 0.01)"}, defaults)
     assert list(zip(found["option"], found["alternative"], strict=True)) == EVERY
     assert found.loc[found["option"] == "fusion", "measured effect"].item() == "-0.01 (-0.03 to 0.01)"
     with pytest.raises(KeyError, match="no option"):
-        table({("fusion", "maximum"): "0"})
+        table({("fusion", "maximum"): "0"}, defaults)
+
+
+def test_the_table_tells_what_is_used_and_offers_the_rest():
+    used = {option.field: option.default for option in OPTIONS} | {"key_share": 1 / 10}
+    found = table({}, used).set_index("option").loc["key_share"]
+    assert found["default"].unique().tolist() == [1 / 10]
+    assert found["alternative"].tolist() == [1 / 25, 1.0, 1 / 50]

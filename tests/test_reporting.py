@@ -263,6 +263,7 @@ def test_a_p_value_from_a_normal_interval_is_that_of_the_normal_test():
     p = ledger.p_from_interval(">", 0.0, value, value - 1.959964 * error, value + 1.959964 * error)
     assert p == pytest.approx(2 * stats.norm.sf(value / error), rel=1e-5)
     assert ledger.p_from_interval(">", 0.0, 1.0, 1.0, 1.0) == 0.0  # nothing varies
+    assert ledger.p_from_interval(">", 1.0, 1.0, 1.0, 1.0) == 1.0
     assert math.isnan(ledger.p_from_interval(">", 0.0, 1.0, None, None))
 
 

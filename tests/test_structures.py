@@ -24,6 +24,7 @@ def test_phantoms_with_visible_invasion_have_a_front():
     rows = manifest.phantoms(profiles.load("smoke").cohort)
     rows = rows[(rows["modality"] == "us") & (rows["label"] == 1)].head(12)
     known = structures.known(rows, 64)
+    assert known.visible.sum() > 5
     assert structures.front(known.labels)[known.visible].any((1, 2)).all()
 
 
@@ -70,5 +71,18 @@ def test_keys_are_placed_image_by_image_and_block_by_block():
     assert corner.loc[1, "share"].tolist() == [1, 0, 1, 0, 1]
     assert corner.loc[2, "share"].tolist() == [0.25, 0, 0.25, 0, 0.25]
     assert corner["chance"].unique().tolist() == [1 / 16]
+    np.testing.assert_array_equal(corner["elsewhere"], corner["share"])  # the structure of all images is in one place
     assert found.loc[found["zone"] == "nowhere", "share"].isna().all()
     assert set(found["block"]) == {1, 2}
+
+
+def test_who_loves_a_place_finds_as_much_of_another_images_structure():
+    """Structures lie anywhere in one half; keys that lie evenly in it are no better on the own structure."""
+    rng, masks = np.random.default_rng(0), np.zeros((400, 4, 4), bool)
+    for mask, row, column in zip(masks, rng.integers(0, 2, 400), rng.integers(0, 4, 400), strict=True):
+        mask[row, column] = True
+    keys = torch.from_numpy(rng.integers(0, 8, (400, 4, 2, 16, 3)))
+    found = keys_on_zones(lambda batch: [keys], np.zeros((400, 4, 4), np.uint8), {"spot": masks}, [16], batch=400)
+    assert found["chance"].unique().tolist() == [1 / 16]
+    assert found["share"].mean() == pytest.approx(1 / 8, abs=0.005)
+    assert found["elsewhere"].mean() == pytest.approx(1 / 8, abs=0.005)

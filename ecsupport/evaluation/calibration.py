@@ -1,7 +1,7 @@
 """Does a predicted probability mean what it says? Slope, intercept and the curve behind them (Figure 4 lacks them).
 
-After Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17:230, 2019. Classes
-are balanced in training and not in the cohort, so that an intercept other than 0 is expected.
+After Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17:230, 2019. Batches of
+training hold both classes alike, and so does the test set: what is calibrated there is not so at another prevalence.
 """
 
 import numpy as np
@@ -19,32 +19,38 @@ def logit(probability: np.ndarray) -> np.ndarray:
 
 
 def slope_and_intercept(truth: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-    """Maximum-likelihood fit of logit P(truth = 1) = intercept + slope x logit(probability): 1 and 0 if calibrated.
+    """Calibration slope and calibration-in-the-large: 1 and 0 where probabilities mean what they say.
 
-    truth: (N,) 0 or 1; probability: (N,) of class 1. A slope below 1 says that the probabilities are too extreme. Both
-    are NaN where there is none: a class missing, all probabilities one, or classes that a threshold separates.
+    slope: of the maximum-likelihood fit logit P(truth = 1) = a + slope x logit(probability); below 1 probabilities are
+    too extreme.  intercept: of that fit with a slope of 1; above 0 they are too low on the whole.
+    truth: (N,) 0 or 1; probability: (N,) of class 1. Both are NaN where there is no fit: a class missing, all
+    probabilities one, or classes that a threshold separates.
     """
     x, y = logit(probability), np.asarray(truth, np.float64)
     ill, well = x[y == 1], x[y == 0]
     if not len(ill) or not len(well) or ill.min() >= well.max() or ill.max() <= well.min():
         return np.nan, np.nan
-    centre, scale = x.mean(), x.std()
-    design = np.stack([np.ones_like(x), (x - centre) / scale])  # (2, N)
+    scaled = (x - x.mean()) / x.std()
+    slope = _fit(np.stack([np.ones_like(x), scaled]), y)[1] / x.std()
+    return float(slope), float(_fit(np.ones((1, len(x))), y, x)[0])
+
+
+def _fit(design: np.ndarray, y: np.ndarray, offset: np.ndarray | float = 0.0) -> np.ndarray:
+    """Coefficients (c,) of a logistic model with the columns of `design` (c, N) that has a maximum: Newton's method."""
 
     def likelihood(beta: np.ndarray) -> float:
-        return float(-np.logaddexp(0, (1 - 2 * y) * (beta @ design)).sum())
+        return float(-np.logaddexp(0, (1 - 2 * y) * (beta @ design + offset)).sum())
 
-    beta = np.zeros(2)
-    for _ in range(STEPS):  # Newton's method; the likelihood is concave and has a maximum
-        p = expit(beta @ design)
+    beta = np.zeros(len(design))
+    for _ in range(STEPS):
+        p = expit(beta @ design + offset)
         step = np.linalg.solve((design * p * (1 - p)) @ design.T, design @ (y - p))
         while likelihood(beta + step) < likelihood(beta) and np.abs(step).max() > TOLERANCE:
             step /= 2
         beta = beta + step
         if np.abs(step).max() <= TOLERANCE:
             break
-    slope = beta[1] / scale
-    return float(slope), float(beta[0] - slope * centre)
+    return beta
 
 
 def curve(truth: np.ndarray, probability: np.ndarray, groups: int = 8) -> pd.DataFrame:

@@ -110,15 +110,16 @@ def difference_table(difference: Difference, level: float = 0.95, null: float = 
     return percentile(difference, level).assign(p_value=p_value(difference, null), scope=difference.scope)
 
 
-def smallest(lines: pd.DataFrame) -> tuple[float, float, float, float]:
-    """Estimate, low, high and p-value of the smallest of several differences, for a claim that they are all positive.
+def smallest(lines: pd.DataFrame, null: float = 0.0) -> tuple[float, float, float, float]:
+    """Estimate, low, high and p-value of the smallest of several differences, for a claim that all lie above null.
 
-    lines: rows of `difference_table`, one a difference. The limits are the smallest of the limits. Where all estimates
-    are positive p is the largest, since each must hold (intersection-union test; Berger, Technometrics 1982); else
-    that of the smallest estimate times their number (Bonferroni). All are NaN where a metric is undefined.
+    lines: rows of `difference_table` with that null, one a difference. The limits are the smallest of the limits, and
+    no interval of the minimum. Where all estimates lie above null p is the largest, since each must hold
+    (intersection-union test; Berger, Technometrics 1982); else that of the smallest estimate times their number
+    (Bonferroni). All are NaN where a metric is undefined.
     """
     limits = (float(lines[column].min(skipna=False)) for column in ("estimate", "low", "high"))
     estimate, p = lines["estimate"].to_numpy(), lines["p_value"].to_numpy()
     if np.isnan(estimate).any():
         return (np.nan,) * 4
-    return *limits, float(p.max() if (estimate > 0).all() else min(1.0, len(p) * p[estimate.argmin()]))
+    return *limits, float(p.max() if (estimate > null).all() else min(1.0, len(p) * p[estimate.argmin()]))

@@ -132,21 +132,22 @@ def p_from_interval(direction: str, margin: float, value: float, low: float | No
         return math.nan
     bounds = (margin, -margin) if direction == "within" else (margin,)
     halves = [value - low if value > bound else high - value for bound in bounds]
-    z = [abs(value - bound) / half if half else math.inf for bound, half in zip(bounds, halves, strict=True)]
+    z = [abs(value - b) / half if half else math.inf * (value != b) for b, half in zip(bounds, halves, strict=True)]
     return 2 * float(norm.sf(norm.ppf(0.975) * min(z)))
 
 
 def _adjust_within_families(ledger: pd.DataFrame) -> None:
     """Holm within each family; a verdict that does not survive is undecided.
 
-    Claims of the family that are not tested yet count as tests with p = 1, since the family was fixed beforehand.
+    Claims of the family that are not tested, yet or with this cohort, count as tests with p = 1: the family was fixed
+    beforehand, and what cannot be assessed may depend on the results.
     """
     tested = ledger["p"].notna() & ledger["verdict"].isin([SUPPORTED, REFUTED, UNDECIDED])
     for _, family in ledger.groupby("family"):
         rows = family.index[tested[family.index]]
         if len(rows) == 0:
             continue
-        waiting = int((family["verdict"] == NOT_YET).sum())
+        waiting = int(family["verdict"].isin([NOT_YET, NOT_ASSESSABLE]).sum())
         ledger.loc[rows, "p_holm"] = holm([*ledger.loc[rows, "p"], *[1.0] * waiting])[: len(rows)]
         ledger.loc[rows[ledger.loc[rows, "p_holm"] >= LEVEL], "verdict"] = UNDECIDED
 

@@ -52,7 +52,7 @@ def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, distance: st
     """L_KD, which the text does not define, of logits (B, 2); no gradient to the teacher.
 
     divergence: of the student's softened prediction from the teacher's, T = 3; the factor T^2 keeps the gradient's
-    size independent of T.  cosine: 2 - 2 cos, the released distance, which is taken there between features.
+    size independent of T.  cosine: 2 - 2 cos of the logits; the released code takes it of projected features.
     """
     if distance == "cosine":
         return (2 - 2 * functional.cosine_similarity(student, teacher.detach(), dim=-1)).mean()

@@ -88,17 +88,28 @@ def keys_on_zones(
     tokens: Sequence[int],
     batch: int = 32,
 ) -> pd.DataFrame:
-    """Where chosen keys lie, image by image: columns block, zone, image (its place), share and chance.
+    """Where chosen keys lie, image by image: columns block, zone, image (its place), share, chance and elsewhere.
 
     choose: gives the keys of images, one tensor a block;  images: (B, S, S) uint8;  zones: masks (B, S, S) by name;
-    tokens: N of the blocks wanted, from the first.
+    tokens: N of the blocks wanted, from the first. `elsewhere` is the share of the same keys on the structure of
+    another image (of those that have it, the one half of their number further on): structures lie near the middle, so
+    that whoever loves the middle finds more than `chance`.
     """
     parts = []
+    others = {zone: _of_others(mask) for zone, mask in zones.items()}
     for start in range(0, len(images), batch):
         here = slice(start, start + batch)
         for block, (keys, count) in enumerate(zip(choose(images[here]), tokens, strict=False), start=1):
             for zone, mask in zones.items():
                 share, chance = share_of_keys(keys, area_of_tokens(mask[here], count))
+                elsewhere, _ = share_of_keys(keys, area_of_tokens(others[zone][here], count))
                 of = {"block": block, "zone": zone, "image": np.arange(len(images))[here]}
-                parts.append(pd.DataFrame(of | {"share": share, "chance": chance}))
+                parts.append(pd.DataFrame(of | {"share": share, "chance": chance, "elsewhere": elsewhere}))
     return pd.concat(parts, ignore_index=True)
+
+
+def _of_others(mask: np.ndarray) -> np.ndarray:
+    """Masks (B, S, S), those that hold something each exchanged for another of them."""
+    found, exchanged = np.flatnonzero(mask.any((1, 2))), mask.copy()
+    exchanged[found] = mask[np.roll(found, len(found) // 2)]
+    return exchanged

@@ -49,7 +49,8 @@ class SparseBlock(Block):
         attention = released.ReleasedAttention if as_released else sparse_attention.SparseAttention
         super().__init__(channels, dim, inner, depth, feed_forward, attention)
         self.number, self.share, self.shared = number, share, variant == "shared"
-        self.fusion = released.FUSION if as_released else fusion
+        self.drawn = 0  # names the random keys of this network
+        self.fusion = fusion
         simulator = released.ReleasedSimulator if as_released else sparse_attention.Simulator
         self.simulator = simulator(dim, self.shared) if keys == "simulator" else None
         for layer in self.layers if as_released else ():
@@ -88,7 +89,7 @@ class SparseBlock(Block):
         k = sparse_attention.number_of_keys(x.shape[2], self.share)
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
-            weight = sparse_attention.random_map(*groups, x.shape[2], self.number).to(x.device)
+            weight = sparse_attention.random_map(*groups, x.shape[2], self.number, self.drawn).to(x.device)
             return Selection(sparse_attention.top_keys(weight, k).expand(len(x), -1, -1, -1, -1), None)
         features = self.simulator(x.detach(), rows)
         return Selection(sparse_attention.choose(features, k, self.fusion, guidance, teacher_share), features)
@@ -105,10 +106,10 @@ class Student(MobileViT):
         keys: str = "simulator",
         variant: str = "described",
     ) -> None:
-        """`keys`: chosen by the simulator, or `random`, drawn once and for all.
+        """`keys`: chosen by the simulator, or `random`, drawn once for each network that `build` makes.
 
-        variant: attention as `described`; with keys `shared` by all heads and pixel positions; or as `released`, which
-        brings a fusion of its own. ValueError for another source or variant.
+        variant: attention as `described`; with keys `shared` by all heads and pixel positions; or as `released`, with
+        the released mistakes in attention, simulator and feed-forward layers. ValueError for another source or variant.
         """
         for name, value, known in (("keys", keys, KEY_SOURCES), ("variant", variant, VARIANTS)):
             if value not in known:
@@ -162,4 +163,8 @@ def build(
             network = comparators.build(name, stem_stride)
         else:
             raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
-    return initialise(network, generator).to(memory_format=torch.channels_last)
+    initialise(network, generator)
+    if name == "lsnet" and keys == "random":
+        for block in network.blocks:
+            block.drawn = int(torch.randint(2**31, (), generator=generator))
+    return network.to(memory_format=torch.channels_last)

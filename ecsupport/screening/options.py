@@ -28,7 +28,8 @@ class Option:
 OPTIONS = (
     Option(
         "variant", "described", ("released", "shared"),
-        "code gathers along the wrong axis, so that every query sees k copies of its own token",
+        "code gathers along the wrong axis, so that every query sees k copies of its own token, and misreads what "
+        "simulator and feed-forward layers have convolved (`released` has all three)",
         "the method is the described one; shared keys for all heads and pixel positions make it fast",
     ),
     Option(
@@ -39,7 +40,8 @@ OPTIONS = (
     Option(
         "simulation", "features", ("raw",),
         "the text compares 128 features of the maps and does not say how they are trained; the code compares maps",
-        "fixed random features cannot collapse, and do not ask a map near 1 to be one near 1e-7",
+        "fixed random features cannot collapse, and do not ask a map near 1 to be one near 1e-7; raw maps differ in "
+        "crop from step to step and are not smoothed",
     ),
     Option(
         "smoothing", 0.7, (1.0,),
@@ -48,7 +50,8 @@ OPTIONS = (
     ),
     Option(
         "distance", "divergence", ("cosine",),
-        "L_KD is not defined; the code compares projected features, and sends gradients to the teacher too",
+        "L_KD is not defined; the code takes the cosine of projected features, here of the two logits, and sends "
+        "gradients to the teacher too, here never",
         "the usual distance of soft labels, here at T = 3",
     ),
     Option(
@@ -74,15 +77,17 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def table(effects: Mapping[tuple[str, Any], str]) -> pd.DataFrame:
+def table(effects: Mapping[tuple[str, Any], str], used: Mapping[str, Any]) -> pd.DataFrame:
     """One row an alternative: option, default, alternative, what is open, reason, and the effect where it was measured.
 
-    effects: by field and value of the alternative, in words. KeyError for an alternative that no option has.
+    effects: by field and value of the alternative, in words;  used: what LSNet has here, by field, which at small
+    images may be another than the default of the paper's size. KeyError for an alternative that no option has.
     """
     rows = [
-        (option.field, option.default, other, option.open, option.reason, effects.get((option.field, other), ""))
+        (option.field, used[option.field], other, option.open, option.reason, effects.get((option.field, other), ""))
         for option in OPTIONS
-        for other in option.others
+        for other in (option.default, *option.others)
+        if other != used[option.field]
     ]
     if unknown := set(effects) - {(row[0], row[2]) for row in rows}:
         raise KeyError(f"{unknown.pop()} is the alternative of no option")

@@ -11,8 +11,6 @@ import torch
 from ecsupport.screening.mobilevit import POSITIONS, ConvolutionalFeedForward
 from ecsupport.screening.sparse_attention import Simulator, SparseAttention
 
-FUSION = "code"  # how the released code fuses the two softmaxes
-
 
 def misread(grid: torch.Tensor) -> torch.Tensor:
     """(B * P, C, rows, columns) -> (B, P, N, C), as memory lies: token n holds numbers of many places and channels."""

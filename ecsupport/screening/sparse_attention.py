@@ -141,9 +141,9 @@ def choose(features: torch.Tensor, k: int, fusion: str, guidance: torch.Tensor |
     return torch.cat(found)
 
 
-def random_map(positions: int, heads: int, tokens: int, block: int) -> torch.Tensor:
-    """A map that knows nothing, one for all images: (1, P, h, N, N) normal numbers, fixed by the block."""
-    generator = torch_generator("screening", "random keys", block, tokens)
+def random_map(positions: int, heads: int, tokens: int, block: int, drawn: int) -> torch.Tensor:
+    """A map that knows nothing, one for all images: (1, P, h, N, N) normal numbers, fixed by block and `drawn`."""
+    generator = torch_generator("screening", "random keys", drawn, block, tokens)
     return torch.randn(positions, heads, tokens, tokens, generator=generator)[None]
 
 
