@@ -1,7 +1,7 @@
 """Does a predicted probability mean what it says? Slope, intercept and the curve behind them (Figure 4 lacks them).
 
-After Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17:230, 2019. Batches of
-training hold both classes alike, and so does the test set: what is calibrated there is not so at another prevalence.
+After Van Calster et al., "Calibration: the Achilles heel of predictive analytics", BMC Medicine 17:230, 2019. Batches
+of training hold both classes alike, and so does the test set: what is calibrated here is not at another prevalence.
 """
 
 import numpy as np
