@@ -130,9 +130,11 @@ def p_from_interval(direction: str, margin: float, value: float, low: float | No
     """
     if low is None or high is None or direction not in (">", "<", "within"):
         return math.nan
+    value = min(max(value, low), high)  # a biased statistic may lie outside
     bounds = (margin, -margin) if direction == "within" else (margin,)
     halves = [value - low if value > bound else high - value for bound in bounds]
-    z = [abs(value - b) / half if half else math.inf * (value != b) for b, half in zip(bounds, halves, strict=True)]
+    away = [abs(value - bound) for bound in bounds]
+    z = [d / half if half else (math.inf if d else 0.0) for d, half in zip(away, halves, strict=True)]
     return 2 * float(norm.sf(norm.ppf(0.975) * min(z)))
 
 
