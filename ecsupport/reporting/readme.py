@@ -28,7 +28,8 @@ def items() -> str:
         if notebook.written:
             name = f"[{notebook.name}](notebooks/{notebook.name}.ipynb): {notebook.title}"
             kept = [place for place in KEPT if (paths.reference() / place / file).is_file()]
-            artefact = f"{file}: " + ", ".join(f"[{place}](figures/reference/{place}/{file})" for place in kept)
+            links = ", ".join(f"[{place}](figures/reference/{place}/{file})" for place in kept)
+            artefact = f"{file}: {links}" if kept else file
             minutes = ", ".join(f"{time:g} ({profile})" for profile, time in notebook.minutes.items())
         lines.append(f"| {label} | {name} | {artefact} | {minutes} |")
     return "\n".join(lines)
