@@ -295,12 +295,19 @@ def test_a_claim_that_cannot_be_assessed_says_so(run):
     assert made.loc[0, ["verdict", "note"]].tolist() == ["not assessable", "no MRI in this manifest"]
 
 
+@pytest.mark.parametrize("assessed", [None, False], ids=["not yet", "not assessable"])
 @pytest.mark.parametrize(
     ("p", "waiting", "expected", "adjusted"),
     [(0.04, False, SUPPORTED, 0.04), (0.04, True, UNDECIDED, 0.08), (0.01, True, SUPPORTED, 0.02)],
 )
-def test_holm_holds_back_a_verdict_within_its_family(run, p, waiting, expected, adjusted):
-    write_first(run, p=p)
+def test_holm_counts_every_claim_of_the_family_tested_or_not(run, p, waiting, expected, adjusted, assessed):
+    gain = {"value": 0.04, "low": 0.01, "high": 0.07, "n": 60, "p": p}
+    results = Results(run, "01_first")
+    results.table(FRAME, "table_1", caption="Published & computed")
+    results.estimate("gain", **gain)
+    if waiting and assessed is False:
+        results.estimate("later", None, assessable=False, note="no patients")
+    results.finish()
     made = claims_ledger(run, ["01_first"], claims(GAIN, *[LATER] * waiting), NUMBERS)
     assert made.loc[0, "verdict"] == expected
     assert made.loc[0, "p_holm"] == pytest.approx(adjusted)
