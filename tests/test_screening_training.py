@@ -129,15 +129,14 @@ def test_validation_by_hand():
 
 
 def test_runs_that_share_their_start_differ_in_the_second_phase_alone(trained):
-    shared = [
-        pd.read_csv(artefacts.ensure(spec(replace(TINY, shared_start=42), deposit(), s)) / "history.csv")
-        for s in (42, 142)
-    ]
-    own = pd.read_csv(trained / "history.csv")
-    pd.testing.assert_frame_equal(shared[0], own)
+    sharing, images = replace(TINY, shared_start=42), deposit()
+    assert spec(sharing, images, 42) == spec(TINY, images, 42)  # the run whose first phase it is
+    own, other = (
+        pd.read_csv(folder / "history.csv") for folder in (trained, artefacts.ensure(spec(sharing, images, 142)))
+    )
     first = own["phase"] == 1
-    pd.testing.assert_frame_equal(shared[1][first], own[first])
-    assert not (shared[1].loc[~first, "student"] == own.loc[~first, "student"]).any()
+    pd.testing.assert_frame_equal(other[first], own[first])
+    assert not (other.loc[~first, "student"] == own.loc[~first, "student"]).any()
 
 
 def test_a_run_leaves_the_chosen_weights_and_its_history(trained):

@@ -59,15 +59,16 @@ class TranslationSize:
 class DownstreamSize:
     """Table 2 where positives are scarce: images of the real training set by class, and images added to it.
 
-    `added` is the number of images of each class that an arm adds, `steps` the length of every classifier's training,
-    `rate` its highest learning rate, `stem_stride` that of the classifier, `minutes` what the trainings of Tables 1 and
-    2 may take together on `threads` threads; 0 is no limit.
+    `added` is the number of images of each class that an arm adds, `steps` of `batch` images the length of every
+    classifier's training, `rate` its highest learning rate, `stem_stride` that of the classifier, `minutes` what the
+    trainings of Tables 1 and 2 may take together on `threads` threads; 0 is no limit.
     """
 
     real_positives: int
     real_negatives: int
     added: int
     stem_stride: int
+    batch: int
     steps: int
     rate: float
     validate_every: int

@@ -112,6 +112,7 @@ class Settings:
             profile,
             "mobilenet_v2",
             stem_stride=size.stem_stride,
+            batch=size.batch,
             mixed_steps=size.steps,
             real_steps=0,
             rate_mixed=size.rate,

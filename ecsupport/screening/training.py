@@ -5,7 +5,7 @@ with less noise. Teacher and student start from random weights and learn togethe
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,12 @@ def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artef
 
     `data` names a deposit with image (N, S, S) uint8, label (N,) int64, real (N,) bool, validation_image and
     validation_label. A run that was killed goes on where it stopped, to the same bits (on the CPU).
+    A run that shares the first phase of its own seed is the run from scratch, and one artefact with it.
     The column `chosen` marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
     weights_auc.pt with the column chosen_auc, and so on.
     """
+    if settings.shared_start == seed:
+        settings = replace(settings, shared_start=None)
     arguments = {"settings": asdict(settings), "data": data, "seed": seed, "device": device}
     return artefacts.Spec("screening", train, arguments, resumable=True)
 
