@@ -117,6 +117,18 @@ def test_a_figure_carries_its_provenance_below_the_drawing(run):
     assert not footer.get_window_extent(renderer).overlaps(axis.get_tightbbox(renderer))
 
 
+def test_nothing_of_a_figure_is_cut_off(run):
+    figure, _ = plt.subplots()
+    Results(run, "01_first").figure(figure, "plain", FRAME)
+    height = figure.get_figheight()
+    figure.text(0.5, 1.1, "outside")
+    Results(run, "01_first").figure(figure, "taller", FRAME)
+    sizes = {name: plt.imread(run.figures / f"{name}.png") for name in ("plain", "taller")}
+    assert sizes["plain"].shape[0] == round(150 * height)
+    assert sizes["taller"].shape[0] >= 1.1 * 150 * height
+    assert (sizes["taller"][0, :, :3] == 1).all()  # white above
+
+
 def test_own_images_are_named_and_not_called_phantoms(run, tmp_path):
     (tmp_path / "ward.csv").write_text("patient\n1\n")
     own = Run.open("smoke", str(tmp_path / "ward.csv"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from ecsupport.core import code, paths
 from ecsupport.core.artefacts import replacing, sha256
@@ -79,8 +80,10 @@ class Results:
         """
         _add_footer(figure, self._footer(no_images))
         self._csv(data, name, "data", caption)
+        figure.draw_without_rendering()  # the layout is done by drawing
+        whole = Bbox.union([figure.bbox_inches, figure.get_tightbbox()])  # nothing is cut off at the edge
         with replacing(self.run.figures / f"{name}.png") as path:
-            figure.savefig(path, dpi=150, metadata={"Software": None})
+            figure.savefig(path, dpi=150, bbox_inches=whole, metadata={"Software": None})
         self.add(self.run.figures / f"{name}.png", "figure", caption)
 
     def estimate(
