@@ -54,4 +54,4 @@ def test_lsnet_comes_first_and_then_what_the_claims_compare():
     assert next(iter(found)) == FULL
     assert {name for name, arm in found.items() if arm.priority == 1} == {FULL, REAL, PAPER, ALL_KEYS, ALONE}
     assert found["variant: shared"].seeds is None  # what shared keys do to accuracy is asked for
-    assert all(arm.seeds == 1 for arm in found.values() if arm.priority == 4)
+    assert all(arm.seeds == 1 for arm in found.values() if arm.priority == 5)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import torch_generator
 from ecsupport.screening import mobilevit
@@ -160,3 +161,10 @@ def test_weights_come_from_the_generator_alone():
 def test_the_student_is_the_smaller_network_everywhere():
     pairs = zip(STUDENT.channels + STUDENT.dims, TEACHER.channels + TEACHER.dims, strict=True)
     assert all(s <= t for s, t in pairs)
+
+
+@pytest.mark.parametrize("name", [name for name in profiles.names() if profiles.load(name).ranks])
+def test_where_networks_are_ranked_the_teacher_is_the_larger_one_in_every_block(name):
+    teacher = TEACHER.scaled(profiles.load(name).screening.teacher_width)
+    assert all(s < t for s, t in zip(STUDENT.dims, teacher.dims, strict=True))
+    assert all(s <= t for s, t in zip(STUDENT.channels[1:], teacher.channels[1:], strict=True))  # but for the stem

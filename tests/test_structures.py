@@ -6,7 +6,8 @@ import torch
 
 from ecsupport.cohort import manifest, structures
 from ecsupport.core import profiles
-from ecsupport.screening.gradients import area_of_tokens, keys_on_zones, share_of_keys
+from ecsupport.screening.gradients import area_of_tokens, keys_on_zones, share_of_keys, share_of_own
+from ecsupport.screening.sparse_attention import importance, simulate, top_keys
 
 NAMES = list(structures.STRUCTURES)
 
@@ -47,6 +48,15 @@ def test_random_keys_lie_on_a_structure_by_chance_and_chosen_ones_do_not(k):
     assert share == pytest.approx(chance, abs=0.01)
     share, _ = share_of_keys((noise + area[:, None, None, None]).topk(k).indices, area)
     assert share == pytest.approx(min(1, 3 / k))
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_simulated_gradient_keeps_each_query_itself_and_random_keys_by_chance(k):
+    features = torch.randn(2, 4, 4, 16, 10, generator=torch.Generator().manual_seed(k))
+    kept = top_keys(importance(simulate(features), "abs_mix"), k)
+    assert share_of_own(kept) == pytest.approx(1, abs=0.1)  # squares stand on the diagonal of F F^T
+    square = torch.rand(50, 4, 4, 16, 16, generator=torch.Generator().manual_seed(k))
+    assert share_of_own(square.topk(k).indices).mean() == pytest.approx(k / 16, abs=0.01)
 
 
 def test_without_the_structure_there_is_no_share():

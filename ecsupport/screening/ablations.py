@@ -1,7 +1,7 @@
 """The arms of Tables 4 and 5: LSNet with one thing otherwise, all else, update steps included, alike.
 
 An arm is left out by priority, never shortened: 1 what the paper's claims compare, 2 who chooses the keys, 3 how many
-keys, whether heads and positions share them, and what runs share, 4 the remaining open choices.
+keys, and whether heads and positions share them, 4 what runs share, 5 the remaining open choices.
 """
 
 from collections.abc import Mapping
@@ -49,11 +49,11 @@ def arms(profile: Profile) -> dict[str, Arm]:
     for name, share in levels(profile).items():
         if share not in (1.0, found[FULL].settings.key_share):
             found[f"{name} of the keys"] = Arm(of(key_share=share), priority=3)
-    found[ONE_START] = Arm(of(shared_start=profile.seeds[0]), priority=3)
+    found[ONE_START] = Arm(of(shared_start=profile.seeds[0]), priority=4)
     for option in OPTIONS:
         if option.field not in ("guidance", "key_share", "shared_start"):
             for other in option.others:
-                priority, seeds = (3, None) if other == "shared" else (4, 1)
+                priority, seeds = (3, None) if other == "shared" else (5, 1)
                 arm = Arm(of(**{option.field: other}), priority=priority, seeds=seeds)
                 found[f"{option.field}: {other}"] = arm
     return dict(sorted(found.items(), key=lambda item: item[1].priority))

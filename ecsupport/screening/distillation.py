@@ -62,8 +62,9 @@ def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, distance: st
 
 
 def score_gradients(loss: torch.Tensor, scores: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
-    """Equation 10: run the backward pass of a batch's mean loss and return dL/dA of each image's own loss.
+    """Equation 10: run the backward pass of a batch's mean loss and return dL/dA times the number of images.
 
+    In eval mode that is the gradient of each image's own loss; in training batch norm lets images speak to each other.
     scores: (B, P, h, N, N) before softmax, of the first attention layer of each block. The parameters receive their
     gradients in the same pass. Each row sums to zero. A block of a single token has no gradient: None.
     """

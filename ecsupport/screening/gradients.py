@@ -81,6 +81,15 @@ def share_of_keys(keys: torch.Tensor, area: torch.Tensor) -> tuple[np.ndarray, n
     return share.numpy(), chance.numpy()
 
 
+def share_of_own(keys: torch.Tensor) -> np.ndarray:
+    """Which share of the queries keeps its own token as a key: (B, P, h, N, k) -> (B,) float64.
+
+    On the diagonal of F F^T (Equation 12) stand squares, mostly the largest numbers of their rows.
+    """
+    own = torch.arange(keys.shape[-2], device=keys.device)[:, None]
+    return (keys == own).any(-1).double().mean((1, 2, 3)).cpu().numpy()
+
+
 def keys_on_zones(
     choose: Callable[[np.ndarray], Sequence[torch.Tensor]],
     images: np.ndarray,

@@ -80,11 +80,14 @@ def importance(gradients: torch.Tensor, fusion: str = "abs_mix") -> torch.Tensor
     return ALPHA * positive + (1 - ALPHA) * (negative if fusion == "abs_mix" else 1 - negative)
 
 
-def mix(guidance: torch.Tensor | None, simulated: torch.Tensor, share: float) -> torch.Tensor:
-    """What the keys are chosen by: `share` of the teacher's gradient, the rest simulated, both row-standardised."""
+def mix(guidance: torch.Tensor | None, features: torch.Tensor, share: float) -> torch.Tensor:
+    """What the keys are chosen by: `share` of the teacher's gradient, the rest simulated, both row-standardised.
+
+    What has no share is not made: the teacher's gradient, or the one that the `features` simulate.
+    """
     if guidance is None or share == 0:
-        return simulated
-    own = 0 if share == 1 else (1 - share) * standardise(simulated)
+        return simulate(features)
+    own = 0 if share == 1 else (1 - share) * standardise(simulate(features))
     return share * standardise(guidance) + own
 
 
@@ -135,7 +138,7 @@ def choose(features: torch.Tensor, k: int, fusion: str, guidance: torch.Tensor |
             weight = correlate(part)
         else:
             given = None if guidance is None else guidance[begin : begin + len(part)]
-            weight = importance(mix(given, simulate(part), share), fusion)
+            weight = importance(mix(given, part, share), fusion)
         found.append(top_keys(weight, k))
         begin += len(part)
     return torch.cat(found)
