@@ -22,7 +22,7 @@ JOINT = 1.5  # times one plain forward and backward pass of both networks
 
 NETWORKS = {
     "dense": ("lsnet_dense", {}),
-    "described": ("lsnet", {"fusion": "code"}),  # Equation 14 as printed
+    "described": ("lsnet", {"fusion": "code"}),  # Equation 14 in the only form known
     "shared": ("lsnet", {"fusion": "code", "variant": "shared"}),
     "released": ("lsnet", {"fusion": "code", "variant": "released"}),
     "trained": ("lsnet", {}),  # as in the tables of the notebooks

@@ -381,3 +381,9 @@ def test_a_statistic_of_ones_own_has_the_interval_of_the_fast_bootstrap():
     table = summary(fast).loc["accuracy"]
     assert (value, n) == (pytest.approx(table["estimate"]), 60)
     assert (low, high) == pytest.approx((table["low"], table["high"]), abs=0.015)  # strata make little difference here
+
+
+def test_a_statistic_that_no_resample_defines_has_no_interval(recwarn):
+    value, low, high, _ = statistic_interval(lambda rows: np.nan, np.arange(5), rng=np.random.default_rng(0))
+    assert np.isnan([value, low, high]).all()
+    assert not recwarn.list

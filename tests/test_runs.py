@@ -49,6 +49,9 @@ def test_the_mean_curve_of_equal_runs_is_the_curve():
     assert area == pytest.approx(roc_auc_score(TRUTH, scores(0)), abs=0.01)
     assert curve["mean"].is_monotonic_increasing
     assert np.isnan(mean_roc(TRUTH, {"a": [scores(0)]})["sd"]).all()
+    curves = [mean_roc(TRUTH, {"a": [scores(s)]})["mean"] for s in range(3)]
+    of_three = mean_roc(TRUTH, {"a": [scores(s) for s in range(3)]})["sd"]
+    np.testing.assert_allclose(of_three, np.std(curves, axis=0))  # as in the tables: over the number of runs
 
 
 def test_sensitivity_at_a_specificity_is_the_best_threshold():

@@ -201,7 +201,8 @@ def statistic_interval(
     """Any statistic of the images with its percentile interval, patients resampled: value, low, high, patients.
 
     statistic: takes the rows drawn, (m,) int, and gives a number, NaN where it is undefined (such resamples are left
-    out);  patient_id: (n,). For the six metrics of `METRICS` use `bootstrap`, which is much faster.
+    out; where there is no other the limits are NaN);  patient_id: (n,). For the six metrics of `METRICS` use
+    `bootstrap`, which is much faster.
     """
     names, index = np.unique(np.asarray(patient_id), return_inverse=True)
     rows = [np.flatnonzero(index == number) for number in range(len(names))]
@@ -209,7 +210,8 @@ def statistic_interval(
         statistic(np.concatenate([rows[number] for number in rng.integers(len(names), size=len(names))]))
         for _ in range(n_resamples)
     ]
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    defined = np.array(drawn)[~np.isnan(drawn)]
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (np.nan, np.nan)
     return float(statistic(np.arange(len(index)))), float(low), float(high), len(names)
 
 

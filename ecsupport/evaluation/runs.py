@@ -46,7 +46,7 @@ def beside_published(runs: pd.DataFrame, published: pd.DataFrame, names: Mapping
 
 
 def mean_roc(truth: ArrayLike, scores: Scores, points: int = 101) -> pd.DataFrame:
-    """Mean ROC curve over runs with its SD: arm, false_positive_rate, mean, sd (n - 1; NaN for one run).
+    """Mean ROC curve over runs with its SD: arm, false_positive_rate, mean, sd (over the number of runs; NaN for one).
 
     Each run's true positive rate is read off its curve at evenly spaced false positive rates, linearly between its
     points (Fawcett 2006, vertical averaging).
@@ -56,7 +56,7 @@ def mean_roc(truth: ArrayLike, scores: Scores, points: int = 101) -> pd.DataFram
     for arm, runs in scores.items():
         curves = np.array([np.interp(grid, *roc_curve(truth, score)[:2]) for score in runs])
         curves[:, 0] = 0.0
-        sd = curves.std(axis=0, ddof=1) if len(curves) > 1 else np.full(points, np.nan)
+        sd = curves.std(axis=0) if len(curves) > 1 else np.full(points, np.nan)
         parts.append(pd.DataFrame({"arm": arm, "false_positive_rate": grid, "mean": curves.mean(axis=0), "sd": sd}))
     return pd.concat(parts, ignore_index=True)
 
