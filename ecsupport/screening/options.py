@@ -77,6 +77,21 @@ OPTIONS = (
 )  # fmt: skip
 
 
+DECIDED = pd.DataFrame(
+    [
+        ("rows of gradients are standardised before Equation 13", "raw ones are near 1e-7: all weights would be equal"),
+        ("keys are chosen once, on entry to a block, for all its layers", "one simulator a block, as in the code"),
+        ("the simulator's loss stops at the tokens", "it learns to read features, it does not make them"),
+        ("phi is a fixed random network", "one that learned along could send every map to one point"),
+        ("guidance is the gradient of the true label's loss", "Equation 10; at the test nobody knows a label"),
+        ("the teacher hands over from .3 to .7 of the training; L_KD has T = 3", "the text has phases, no numbers"),
+        ("batches hold as many positive as negative images", "weighs as the code's loss does, with less noise"),
+        ("weights are kept from the second half of the last phase", "the code looks at the last epochs"),
+    ],
+    columns=["decided, without an option", "reason"],
+)  # fmt: skip
+
+
 def table(effects: Mapping[tuple[str, Any], str], used: Mapping[str, Any]) -> pd.DataFrame:
     """One row an alternative: option, default, alternative, what is open, reason, and the effect where it was measured.
 
