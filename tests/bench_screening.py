@@ -110,7 +110,7 @@ def training_memory() -> Iterator[Measure]:
 
 @measure("screening")
 def joint_step() -> Iterator[Measure]:
-    """Teacher of half the released width and student, 32 images of 64 px, against a plain pass of each, forward and back."""
+    """Student and a teacher of half the released width, 32 images of 64 px, against plain passes of both."""
     profile = profiles.load("laptop")
     settings, side = Settings.of(profile, batch=32, teacher_width=0.5), profile.image_size
     images = torch.randn(settings.batch, 1, side, side, generator=torch_generator("bench"))
