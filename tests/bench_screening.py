@@ -120,7 +120,8 @@ def joint_step() -> Iterator[Measure]:
     taught = distillation.Distillation(True, True, settings.simulation, signature, targets)
 
     def joint() -> None:
-        distillation.joint_step(student, teacher, taught, images, labels, torch.arange(settings.batch), 0.5)
+        lesson = distillation.teach(teacher, images, labels)
+        distillation.learn(student, lesson, taught, images, labels, torch.arange(settings.batch), 0.5)
 
     def plain() -> None:
         for network in (teacher, student):

@@ -314,6 +314,25 @@ def test_several_artefacts_come_in_the_order_asked_for(workspace, workers):
         assert np.array_equal(np.load(folder / "images.npy"), one[None])
 
 
+def make_together(wanted):
+    for folder, arguments in wanted:
+        if arguments["number"] < 0:
+            raise OSError("disk full")
+        (folder / "number.txt").write_text(f"{arguments['number']} of {len(wanted)}")
+
+
+def test_a_group_is_made_in_one_go_but_for_what_stands(store):
+    def specs(*numbers):
+        return [Spec("test", make_number, {"number": n}, group="all", make_together=make_together) for n in numbers]
+
+    ensure(specs(2)[0])
+    folders = artefacts.ensure_all(specs(3, 2, 1))
+    assert [(folder / "number.txt").read_text() for folder in folders] == ["3 of 2", "2", "1 of 2"]
+    with pytest.raises(OSError, match="disk full"):
+        artefacts.ensure_all(specs(5, -1))
+    assert len(list(store.rglob(artefacts.PROVENANCE))) == 3
+
+
 OWNER = """
 import os, time
 from pathlib import Path

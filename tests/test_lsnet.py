@@ -16,10 +16,11 @@ from ecsupport.screening.distillation import (
     Signature,
     Targets,
     distillation_loss,
-    joint_step,
+    learn,
     raw_simulation_loss,
     score_gradients,
     simulation_loss,
+    teach,
     weights,
 )
 from ecsupport.screening.lsnet import NAMES, build
@@ -194,7 +195,8 @@ def test_a_block_of_one_token_has_nothing_to_choose():
     loss = functional.cross_entropy(teacher()(x, scores), torch.tensor([0, 1]))
     gradients = score_gradients(loss, scores)
     assert [g is None for g in gradients] == [False, False, True]
-    result = joint_step(student(), teacher(), distillation(2), x, torch.tensor([0, 1]), torch.tensor([0, 1]), 0.1)
+    labels = ids = torch.tensor([0, 1])
+    result = learn(student(), teach(teacher(), x, labels), distillation(2), x, labels, ids, 0.1)
     assert all(torch.isfinite(term) for term in result.terms.values())
 
 
@@ -335,14 +337,14 @@ def test_soft_labels_pull_the_student_alone_and_vanish_at_the_teachers_logits():
 
 @pytest.mark.parametrize("simulation", ["features", "raw"])
 @pytest.mark.parametrize(("progress", "handover"), [(0.1, "described"), (0.8, "described"), (0.1, "released")])
-def test_the_joint_step_is_the_gradient_of_the_written_out_sum(simulation, progress, handover):
+def test_a_step_is_the_gradient_of_the_written_out_sum(simulation, progress, handover):
     """Fails as soon as a term is left out, has another weight, or reaches the other network."""
     one, two = student(), teacher()
     x, labels, ids = images(), torch.tensor([0, 1, 1, 0]), torch.arange(BATCH)
     rules = replace(distillation(simulation=simulation), handover=handover)
     rules.targets.update(ids, noise(BATCH, 3, 128, seed="before"))
     before = rules.targets.state["smooth"].clone()
-    result = joint_step(one, two, rules, x, labels, ids, progress)
+    result = learn(one, teach(two, x, labels), rules, x, labels, ids, progress)
     found, theirs = gradients_of(one), gradients_of(two)
 
     two.zero_grad()
@@ -389,11 +391,11 @@ def test_ablations_leave_out_their_term_alone():
     for (guidance, knowledge), terms in expected.items():
         rules = distillation(guidance=guidance, knowledge=knowledge)
         one = student()
-        result = joint_step(one, teacher(), rules, x, labels, ids, 0.2)
+        result = learn(one, teach(teacher(), x, labels), rules, x, labels, ids, 0.2)
         assert set(result.terms) == terms
         taught = any("simulator" in name for name in gradients_of(one))
         assert taught == guidance
-    plain = joint_step(student(), None, None, x, labels, ids, 0.2)
+    plain = learn(student(), None, None, x, labels, ids, 0.2)
     assert set(plain.terms) == {"student"}
 
 

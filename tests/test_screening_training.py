@@ -237,8 +237,9 @@ def test_rank_correlation_knows_order_alone():
 def test_seeds_differ_in_weights_images_and_crops():
     arrays = artefacts.withdraw(deposit())
     one, two = (training.Run(None, TINY, arrays, "", seed, "cpu") for seed in (1, 2))
-    pairs = zip(one.networks.parameters(), two.networks.parameters(), strict=True)
-    assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)
+    for role in ("network", "teacher"):
+        pairs = zip(*(run.learners[role].network.parameters() for run in (one, two)), strict=True)
+        assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)
     assert one.draw(0).tolist() != two.draw(0).tolist()
     again = training.Run(None, TINY, arrays, "", 1, "cpu")
     assert one.draw(5).tolist() == again.draw(5).tolist()
@@ -417,17 +418,17 @@ def test_more_keys_than_tokens_are_refused():
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_checkpoint(tmp_path, monkeypatch):
-    joint_step = training.distillation.joint_step
+    learn = training.distillation.learn
     calls = []
 
     def faulty(*arguments):
         calls.append(1)
-        result = joint_step(*arguments)
+        result = learn(*arguments)
         if len(calls) == 4:
             result.terms["simulation"].fill_(torch.nan)
         return result
 
-    monkeypatch.setattr(training.distillation, "joint_step", faulty)
+    monkeypatch.setattr(training.distillation, "learn", faulty)
     one = spec(TINY, deposit(), 3)
     with pytest.raises(TrainingError, match=r"'simulation' is nan at step 4. The last good checkpoint is .*last.pt"):
         one.make(tmp_path, **one.arguments)
@@ -440,10 +441,10 @@ from pathlib import Path
 from ecsupport.core import artefacts
 from ecsupport.screening import training
 step = training.Run.step
-def dying(self, number):
+def dying(self, number, *rest):
     if number == {at}:
         os.kill(os.getpid(), signal.SIGKILL)
-    step(self, number)
+    step(self, number, *rest)
 training.Run.step = dying
 artefacts.ensure(training.spec(training.Settings(**{settings}), {data!r}, 42))
 """
@@ -466,6 +467,65 @@ def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
     for name in names:
         assert (resumed / name).read_bytes() == (trained / name).read_bytes()
     assert not list(tmp_path.rglob("last.pt"))
+
+
+STUDENTS = [TINY, replace(TINY, key_share=1.0), replace(TINY, guidance="random"), replace(TINY, guidance="simulator")]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Files of students each of whom was taught alone."""
+    folders = [artefacts.ensure(spec(settings, deposit(), 42)) for settings in STUDENTS]
+    return [{f.name: f.read_bytes() for f in d.iterdir() if f.name != artefacts.PROVENANCE} for d in folders]
+
+
+def elsewhere(patch, folder):
+    """The specs of the students, in a workspace where none of them stands."""
+    arrays = {name: np.array(a) for name, a in artefacts.withdraw(deposit()).items()}
+    patch.setenv("ECSUPPORT_WORKSPACE", str(folder))
+    return [spec(settings, artefacts.deposit(**arrays), 42) for settings in STUDENTS]
+
+
+def assert_same_bytes(folders, expected):
+    for folder, files in zip(folders, expected, strict=True):
+        assert set(files) == {f.name for f in folder.iterdir()} - {artefacts.PROVENANCE}
+        assert all((folder / name).read_bytes() == content for name, content in files.items())
+
+
+def test_students_of_one_teacher_learn_as_if_alone(alone, tmp_path, monkeypatch):
+    specs = elsewhere(monkeypatch, tmp_path)
+    lessons, teach = [], training.distillation.teach
+    monkeypatch.setattr(training.distillation, "teach", lambda *given: lessons.append(1) or teach(*given))
+    assert_same_bytes(artefacts.ensure_all(specs), alone)
+    assert len(lessons) == TINY.steps  # one teacher for all
+
+
+def test_students_that_a_fault_left_at_different_steps_end_in_the_same_bits(alone, tmp_path, monkeypatch):
+    specs = elsewhere(monkeypatch, tmp_path)
+    keep, kept = training.Run.keep, []
+
+    def dying(run):
+        if len(kept) == 6:  # the second checkpoint of the third student
+            raise KeyboardInterrupt
+        kept.append(run.done)
+        keep(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Run, "keep", dying)
+        with pytest.raises(KeyboardInterrupt):
+            artefacts.ensure_all(specs)
+    done = [torch.load(path)["state"]["done"] for path in tmp_path.rglob("last.pt")]
+    assert sorted(done) == [2, 2, 4, 4]
+    assert_same_bytes(artefacts.ensure_all(specs), alone)
+
+
+def test_only_what_no_student_changes_is_shared():
+    assert len({spec(settings, deposit(), 42).group for settings in STUDENTS}) == 1
+    others = [replace(TINY, teacher_width=0.2), replace(TINY, rate_mixed=1e-3), replace(TINY, shared_start=7)]
+    groups = [spec(TINY, deposit(), 42), spec(TINY, deposit(), 43), spec(TINY, deposit(20), 42)]
+    groups += [spec(settings, deposit(), 42) for settings in others]
+    assert len({one.group for one in groups}) == len(groups)
+    assert spec(replace(TINY, guidance="simulator", knowledge=False), deposit(), 42).group == ""
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):

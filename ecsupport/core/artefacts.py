@@ -32,12 +32,16 @@ class Spec:
 
     `make(folder, **arguments)` writes files into `folder`; `arguments` must be JSON values. A `resumable` maker finds
     in `folder` the checkpoint that it left there when it was killed or failed, and removes it when it is done.
+    Artefacts of one `group` may be made in one go, by `make_together` of a list of (folder, arguments), where that
+    saves work; each is to the byte what `make` gives.
     """
 
     kind: str
     make: Callable[..., None]
     arguments: Mapping[str, Any]
     resumable: bool = False
+    group: str = ""
+    make_together: Callable[[Sequence[tuple[Path, Mapping[str, Any]]]], None] | None = None
 
     def identity(self) -> dict[str, Any]:
         """What the key hashes: maker, arguments, the code behind the maker, library versions, processor family."""
@@ -62,28 +66,50 @@ def ensure(spec: Spec) -> Path:
     behind, one that is killed a temporary folder, which the next call for the same artefact removes, or goes on
     from if the spec is resumable.
     """
+    with making(spec) as folder:
+        if folder:
+            spec.make(folder, **spec.arguments)
+    return place(spec)[0]
+
+
+def ensure_group(specs: Sequence[Spec]) -> None:
+    """`ensure` artefacts of one group, those that are lacking in one go."""
+    with contextlib.ExitStack() as stack:
+        ordered = sorted(specs, key=Spec.key)  # two processes lock in one order
+        folders = [(stack.enter_context(making(spec)), spec) for spec in ordered]
+        lacking = [(folder, spec.arguments) for folder, spec in folders if folder]
+        if len(lacking) > 1:
+            specs[0].make_together(lacking)
+        elif lacking:
+            specs[0].make(lacking[0][0], **lacking[0][1])
+
+
+@contextlib.contextmanager
+def making(spec: Spec) -> Iterator[Path | None]:
+    """The folder in which an artefact is to be made, which then becomes the artefact; None where it stands."""
     folder, key = place(spec)
     with locked(folder.with_suffix(".lock")):
-        if not verified(folder, key):
-            for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
-                shutil.rmtree(stale, ignore_errors=True)
-            making = folder.with_suffix(".resumable")
-            if spec.resumable:
-                making.mkdir(exist_ok=True)
-                for torn in making.glob(".*"):  # what a killed maker was writing
-                    torn.unlink()
-            else:
-                making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
-            try:
-                spec.make(making, **spec.arguments)
-                files = {f.name: sha256(f) for f in sorted(making.iterdir())}
-                record = {"key": key, **spec.identity(), "files": files}
-                (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-                making.rename(folder)
-            finally:
-                if not spec.resumable:
-                    shutil.rmtree(making, ignore_errors=True)
-    return folder
+        if verified(folder, key):
+            yield None
+            return
+        for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
+            shutil.rmtree(stale, ignore_errors=True)
+        making = folder.with_suffix(".resumable")
+        if spec.resumable:
+            making.mkdir(exist_ok=True)
+            for torn in making.glob(".*"):  # what a killed maker was writing
+                torn.unlink()
+        else:
+            making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
+        try:
+            yield making
+            files = {f.name: sha256(f) for f in sorted(making.iterdir())}
+            record = {"key": key, **spec.identity(), "files": files}
+            (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+            making.rename(folder)
+        finally:
+            if not spec.resumable:
+                shutil.rmtree(making, ignore_errors=True)
 
 
 def place(spec: Spec) -> tuple[Path, str]:
@@ -93,15 +119,21 @@ def place(spec: Spec) -> tuple[Path, str]:
 
 
 def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list[Path]:
-    """Folders of several artefacts, in their order, `workers` of them made at a time; one progress bar for all.
+    """Folders of several artefacts, in their order, `workers` of them, or groups, made at a time; one bar for all.
 
     What is made does not depend on `workers`. The first error is raised; what was whole by then stays.
     """
-    lacking = sum(not verified(*place(spec)) for spec in specs)
-    if workers == 1 or lacking < 2:  # starting workers takes longer than looking
-        return [ensure(spec) for spec in specs]
-    with workers_of(workers, about) as pool:
-        return list(pool.map(ensure, specs))
+    groups: dict[str, list[Spec]] = {}
+    for spec in specs:
+        if not verified(*place(spec)):
+            groups.setdefault(spec.group or spec.key(), []).append(spec)
+    if workers == 1 or len(groups) < 2:  # starting workers takes longer than looking
+        for group in groups.values():
+            ensure_group(group)
+    else:
+        with workers_of(workers, about) as pool:
+            list(pool.map(ensure_group, groups.values()))
+    return [place(spec)[0] for spec in specs]
 
 
 @contextlib.contextmanager

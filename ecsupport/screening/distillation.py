@@ -191,52 +191,66 @@ class Distillation:
         return torch.cat([checkpoint(of, p, use_reentrant=False, preserve_rng_state=False) for p in parts])
 
 
+class Lesson(NamedTuple):
+    """What students take from their teacher in one step, all of it numbers: loss, logits (B, 2), gradients."""
+
+    loss: torch.Tensor
+    logits: torch.Tensor
+    gradients: Maps
+
+
+def teach(teacher: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Lesson:
+    """The teacher's part of Equation 16: the gradient of L_cls^T into its parameters, and what its students take.
+
+    images: (B, 1, S, S) float32; labels: (B,) int64 in {0, 1}. It looks at no student, so that students who see the
+    same images can share one. The caller clears gradients before.
+    """
+    scores: list[torch.Tensor] = []
+    logits = teacher(images, scores)
+    loss = functional.cross_entropy(logits, labels)
+    gradients = score_gradients(loss, scores)
+    return Lesson(loss.detach(), logits.detach(), gradients)
+
+
 @dataclass(frozen=True)
 class Step:
     """What one step gives: loss terms as they entered the sum's gradient (unweighted), and diagnostics."""
 
     terms: dict[str, torch.Tensor]
-    gradients: Maps
     selections: list[Selection | None]
     change: dict[str, float]
 
 
-def joint_step(
+def learn(
     network: nn.Module,
-    teacher: nn.Module | None,
+    lesson: Lesson | None,
     distillation: Distillation | None,
     images: torch.Tensor,
     labels: torch.Tensor,
     ids: torch.Tensor,
     progress: float,
 ) -> Step:
-    """Equation 16: gradients of L_cls^T + L_cls^S + (1 - p) L_KD + w(p) L_sim into the parameters of both networks.
+    """The student's part of Equation 16: the gradient of L_cls^S + (1 - p) L_KD + w(p) L_sim into its parameters.
 
-    images: (B, 1, S, S) float32; labels: (B,) int64 in {0, 1}; ids: (B,) int64 places of the images in the training
-    set; progress p in [0, 1]. The teacher is differentiated first; its logits and gradients reach the student as
-    numbers. Without a teacher the network is trained on its labels alone. The caller clears gradients before.
+    images, labels: as in `teach`; ids: (B,) int64 places of the images in the training set; progress p in [0, 1].
+    Without a lesson the network is trained on its labels alone. The caller clears gradients before.
     """
     terms: dict[str, torch.Tensor] = {}
-    gradients: Maps = []
-    logits = None
-    weigh = weights(progress, distillation.handover) if distillation is not None else Weights(0.0, 0.0, 0.0)
-    if teacher is not None and distillation is not None:
-        scores: list[torch.Tensor] = []
-        logits = teacher(images, scores)
-        terms["teacher"] = functional.cross_entropy(logits, labels)
-        gradients = score_gradients(terms["teacher"], scores)
     selections: list[Selection | None] = []
     change: dict[str, float] = {}
-    if distillation is not None and distillation.guidance:
-        own = network(images, gradients, weigh.guidance, selections)
+    if lesson is None or distillation is None:
+        terms["student"] = total = functional.cross_entropy(network(images), labels)
     else:
-        own = network(images)
-    terms["student"] = total = functional.cross_entropy(own, labels)
-    if distillation is not None and distillation.knowledge:
-        terms["distillation"] = distillation_loss(own, logits, distillation.distance)
-        total = total + weigh.knowledge * terms["distillation"]
-    if distillation is not None and distillation.guidance:
-        terms["simulation"], change = distillation.simulate(selections, gradients, ids)
-        total = total + weigh.simulation * terms["simulation"]
+        weigh = weights(progress, distillation.handover)
+        guided = (lesson.gradients, weigh.guidance, selections) if distillation.guidance else ()
+        own = network(images, *guided)
+        terms["teacher"] = lesson.loss
+        terms["student"] = total = functional.cross_entropy(own, labels)
+        if distillation.knowledge:
+            terms["distillation"] = distillation_loss(own, lesson.logits, distillation.distance)
+            total = total + weigh.knowledge * terms["distillation"]
+        if distillation.guidance:
+            terms["simulation"], change = distillation.simulate(selections, lesson.gradients, ids)
+            total = total + weigh.simulation * terms["simulation"]
     total.backward()
-    return Step({name: term.detach() for name, term in terms.items()}, gradients, selections, change)
+    return Step({name: term.detach() for name, term in terms.items()}, selections, change)

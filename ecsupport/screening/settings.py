@@ -1,7 +1,7 @@
 """What a screening network is trained with: sizes, schedule, distillation, weights to keep (Methods, training)."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -14,6 +14,10 @@ from ecsupport.screening.mobilevit import tokens
 GUIDANCE = ("teacher", "simulator", "random", "none")
 WARM_UP = 0.1  # of each phase
 PUBLISHED_BATCH, PUBLISHED_EPOCHS = 16, 7
+STUDENTS_OWN = (
+    "network", "guidance", "knowledge", "key_share", "fusion", "simulation", "smoothing", "variant", "distance",
+    "handover", "rules",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,11 @@ class Settings:
     def taught(self) -> bool:
         """Whether a teacher is trained along."""
         return self.knowledge or self.guidance == "teacher"
+
+    @property
+    def teaching(self) -> dict[str, Any]:
+        """All that is not the student's own: where it is equal, teachers of one seed on one deposit are one teacher."""
+        return {name: value for name, value in asdict(self).items() if name not in STUDENTS_OWN}
 
     def rate(self, step: int) -> float:
         """Learning rate at a step (from 0): in each phase a linear rise, then a cosine to zero, or all constant."""

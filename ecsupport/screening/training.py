@@ -1,10 +1,13 @@
 """One trainer for every screening network: all images first, then real ones alone (Results, on LSNet).
 
 Batches hold as many positive as negative images in both phases, which weighs the classes as a weighted loss would,
-with less noise. Teacher and student start from random weights and learn together.
+with less noise. Teacher and student start from random weights and learn together. The teacher does not look at the
+student: students of one seed that see the same images are taught side by side by one teacher, each as if alone.
 """
 
+import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +44,8 @@ def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artef
     if settings.shared_start == seed:
         settings = replace(settings, shared_start=None)
     arguments = {"settings": asdict(settings), "data": data, "seed": seed, "device": device}
-    return artefacts.Spec("screening", train, arguments, resumable=True)
+    group = json.dumps([settings.teaching, data, seed, device], sort_keys=True) if settings.taught else ""
+    return artefacts.Spec("screening", train, arguments, True, group, train_together)
 
 
 def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: str) -> None:
@@ -50,15 +54,36 @@ def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: 
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number.
     """
-    arrays = artefacts.withdraw(data)
-    examine(arrays, settings["real_steps"] > 0)
+    train_together([(folder, {"settings": settings, "data": data, "seed": seed, "device": device})])
+
+
+def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
+    """Train students of one teacher side by side: folders, each with arguments of `train` of one `Settings.teaching`.
+
+    Those that stopped at other steps than the rest are taught by a teacher of their own.
+    """
+    arrays = artefacts.withdraw(wanted[0][1]["data"])
+    examine(arrays, wanted[0][1]["settings"]["real_steps"] > 0)
     with training.reproducible(1):
-        run = Run(folder, Settings(**settings), arrays, data, seed, device)
-        run.resume()
-        steps = range(run.done, run.settings.steps)
-        for step in progress.bar(steps, run.settings.network, run.settings.steps, run.done):
-            run.step(step)
-        run.finish()
+        runs = [
+            Run(folder, Settings(**of["settings"]), arrays, of["data"], of["seed"], of["device"])
+            for folder, of in wanted
+        ]
+        for run in runs:
+            run.resume()
+        for done, members in itertools.groupby(sorted(runs, key=lambda run: run.done), key=lambda run: run.done):
+            together = list(members)
+            first = together[0]
+            for run in together[1:]:
+                run.teacher = first.teacher
+            about = first.settings.network if len(together) == 1 else f"{len(together)} students"
+            for step in progress.bar(range(done, first.settings.steps), about, first.settings.steps, done):
+                images, labels, ids = first.batch(step)
+                lesson = first.teach(step, images, labels)
+                for run in together:
+                    run.step(step, images, labels, ids, lesson)
+            for run in together:
+                run.finish()
 
 
 def examine(arrays: dict[str, np.ndarray], second_phase: bool) -> None:
@@ -77,8 +102,38 @@ def examine(arrays: dict[str, np.ndarray], second_phase: bool) -> None:
                 raise UserError(f"there is no {word} {name} image (label {value}). Both classes are needed")
 
 
+class Learner:
+    """A network with its optimiser."""
+
+    def __init__(self, network: nn.Module, settings: Settings) -> None:
+        self.network = network
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), settings.rate_mixed, weight_decay=settings.weight_decay, fused=True
+        )
+
+    def begin(self) -> nn.Module:
+        """The network in training mode, its gradients cleared."""
+        self.optimiser.zero_grad()
+        return self.network.train()
+
+    def update(self, rate: float) -> None:
+        """One step of the optimiser."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
 class Run:
-    """A training run under way: networks, optimiser, targets, history, and the weights that are best so far."""
+    """A training run under way: student, teacher, targets, history, and the weights that are best so far."""
 
     def __init__(
         self, folder: Path, settings: Settings, arrays: dict[str, np.ndarray], data: str, seed: int, device: str
@@ -86,15 +141,11 @@ class Run:
         self.settings, self.arrays, self.seed, self.folder = settings, arrays, seed, folder
         self.configuration = {**asdict(settings), "data": data, "seed": seed, "device": device}
         self.device = training.device(device)
-        names = {"network": settings.network} | ({"teacher": "teacher"} if settings.taught else {})
-        begin = self.seed_at(0)
-        self.networks = nn.ModuleDict({role: settings.build(name, begin) for role, name in names.items()})
-        self.networks.to(self.device)
-        self.optimiser = torch.optim.AdamW(
-            self.networks.parameters(), settings.rate_mixed, weight_decay=settings.weight_decay, fused=True
-        )
+        self.student = self.learner(settings.network)
+        self.teacher: Learner | None = None
         self.distillation = None
         if settings.taught:
+            self.teacher = self.learner("teacher")
             signature = distillation.Signature().to(self.device)
             targets = distillation.Targets(len(arrays["label"]), settings.smoothing, self.device)
             self.distillation = distillation.Distillation(
@@ -119,6 +170,15 @@ class Run:
         self.done = 0
         self.best: dict[str, dict[str, Any]] = {}
 
+    def learner(self, name: str) -> Learner:
+        """The network of that name with its first weights."""
+        return Learner(self.settings.build(name, self.seed_at(0)).to(self.device), self.settings)
+
+    @property
+    def learners(self) -> dict[str, Learner]:
+        """Student and teacher, by the role that names their files."""
+        return {"network": self.student} | ({"teacher": self.teacher} if self.teacher else {})
+
     def draw(self, step: int) -> np.ndarray:
         """Places in the training set of a step's images, half of them positive."""
         rng = generator("screening", self.seed_at(step), "batch", step)
@@ -133,25 +193,36 @@ class Run:
         """1 for all images, 2 for real ones alone."""
         return 1 if step < self.settings.mixed_steps else 2
 
-    def step(self, step: int) -> None:
-        """One update of all networks; at every validation a checkpoint."""
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A step's images (B, 1, S, S), augmented, their labels (B,) and places in the training set (B,)."""
         ids = self.draw(step)
         order = training.torch_generator("screening", self.seed_at(step), "augment", step)
         images = augment(to_input(self.arrays["image"][ids], self.device), order)
-        labels = torch.from_numpy(self.arrays["label"][ids]).to(self.device)
-        places = torch.from_numpy(ids).to(self.device)
-        share = step / max(1, self.settings.steps - 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.rate(step)
-        self.networks.train()
-        self.optimiser.zero_grad()
-        teacher = self.networks["teacher"] if self.settings.taught else None
-        result = distillation.joint_step(
-            self.networks["network"], teacher, self.distillation, images, labels, places, share
-        )
+        return images, *(torch.from_numpy(a).to(self.device) for a in (self.arrays["label"][ids], ids))
+
+    def teach(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> distillation.Lesson | None:
+        """One update of the teacher, if there is one, and what it gives."""
+        if self.teacher is None:
+            return None
+        lesson = distillation.teach(self.teacher.begin(), images, labels)
+        training.demand_finite({"teacher": lesson.loss}, step + 1, self.folder / RESUME)
+        self.teacher.update(self.settings.rate(step))
+        return lesson
+
+    def step(
+        self,
+        step: int,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        ids: torch.Tensor,
+        lesson: distillation.Lesson | None,
+    ) -> None:
+        """One update of the student, after its teacher's; at every validation a checkpoint."""
+        share, rate = step / max(1, self.settings.steps - 1), self.settings.rate(step)
+        result = distillation.learn(self.student.begin(), lesson, self.distillation, images, labels, ids, share)
         training.demand_finite(result.terms, step + 1, self.folder / RESUME)
-        self.optimiser.step()
-        self.record(step, rate=self.settings.rate(step), **{k: float(v) for k, v in result.terms.items()})
+        self.student.update(rate)
+        self.record(step, rate=rate, **{k: float(v) for k, v in result.terms.items()})
         if result.selections:
             weights = distillation.weights(share, self.settings.handover)
             self.record(
@@ -162,8 +233,8 @@ class Run:
             )
         self.done = step + 1
         if self.done % self.settings.validate_every == 0 or self.done == self.settings.steps:
-            if result.selections:
-                self.record(step, agreement=gradients.agreement(result.selections, result.gradients))
+            if result.selections and lesson is not None:
+                self.record(step, agreement=gradients.agreement(result.selections, lesson.gradients))
             self.validate(step)
             self.keep()
 
@@ -179,9 +250,12 @@ class Run:
 
     def validate(self, step: int) -> None:
         """Score the validation images; keep the weights where a rule selects them."""
-        probability = predict(self.networks["network"], self.arrays["validation_image"])
+        probability = predict(self.student.network, self.arrays["validation_image"])
         self.record(step, **selection.validate(np.asarray(self.arrays["validation_label"]), probability))
-        weights = {k: v.detach().clone() for k, v in self.networks.state_dict().items()}
+        weights = {
+            role: {k: v.detach().clone() for k, v in learner.network.state_dict().items()}
+            for role, learner in self.learners.items()
+        }
         history = self.frame()
         for rule in self.settings.rules:
             rows = history[history["step"] > self.settings.selectable_after(rule)]
@@ -191,8 +265,7 @@ class Run:
     def keep(self) -> None:
         """Write the checkpoint."""
         state = {
-            "networks": self.networks.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "learners": {role: learner.state() for role, learner in self.learners.items()},
             "targets": self.distillation.targets.state if self.distillation else {},
             "history": self.history,
             "done": self.done,
@@ -205,8 +278,8 @@ class Run:
         if not (self.folder / RESUME).is_file():
             return
         state = training.load(self.folder / RESUME, self.configuration, str(self.device))
-        self.networks.load_state_dict(state["networks"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for role, learner in self.learners.items():
+            learner.load(state["learners"][role])
         if self.distillation:
             self.distillation.targets.state = state["targets"]
         self.history, self.done, self.best = state["history"].cpu(), state["done"], state["best"]
@@ -215,10 +288,9 @@ class Run:
         """Write what is kept and remove the checkpoint."""
         history = self.frame()
         for rule in self.settings.rules:
-            self.networks.load_state_dict(self.best[rule]["weights"])
-            for role, network in self.networks.items():
-                weights = {k: v.cpu() for k, v in network.state_dict().items()}
-                training.save(self.folder / file_name(role, rule), self.configuration, weights)
+            for role, weights in self.best[rule]["weights"].items():
+                cpu = {k: v.cpu() for k, v in weights.items()}
+                training.save(self.folder / file_name(role, rule), self.configuration, cpu)
             history[f"chosen{selection.suffix(rule)}"] = history["step"] == self.best[rule]["step"]
         history.to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
         (self.folder / RESUME).unlink()
