@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ecsupport.core import artefacts
 from ecsupport.core.seeds import generator
-from ecsupport.screening import arms, training
+from ecsupport.screening import arms
 from ecsupport.screening.arms import (
     DUPLICATED,
     NEW,
@@ -22,6 +22,7 @@ from ecsupport.screening.arms import (
     unconfounded,
 )
 from ecsupport.screening.baseline import fit_and_score
+from ecsupport.screening.batches import Batches
 from ecsupport.screening.settings import Settings
 
 SIDE = 2
@@ -147,8 +148,8 @@ def test_what_is_missing_leaves_its_arms_out():
 def drawn(real, added, **changes):
     """Label and source (1 = added) of all images drawn in a hundred steps."""
     arrays = artefacts.withdraw(deposit(real, added, VALIDATION))
-    run = training.Run(None, replace(CLASSIFIER, **changes), arrays, "", 1, "cpu")
-    places = np.concatenate([run.draw(step) for step in range(100)])
+    batches = Batches(arrays, replace(CLASSIFIER, **changes), 1)
+    places = np.concatenate([batches.draw(step) for step in range(100)])
     return arrays["label"][places], 1 - arrays["real"][places].astype(int), arrays["image"][places, 0, 0]
 
 

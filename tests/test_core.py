@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -319,18 +320,55 @@ def make_together(wanted):
         if arguments["number"] < 0:
             raise OSError("disk full")
         (folder / "number.txt").write_text(f"{arguments['number']} of {len(wanted)}")
+        yield folder
+
+
+def group_of(*numbers, make=make_number, together=make_together):
+    return [Spec("test", make, {"number": n}, group="all", make_together=together) for n in numbers]
 
 
 def test_a_group_is_made_in_one_go_but_for_what_stands(store):
-    def specs(*numbers):
-        return [Spec("test", make_number, {"number": n}, group="all", make_together=make_together) for n in numbers]
-
-    ensure(specs(2)[0])
-    folders = artefacts.ensure_all(specs(3, 2, 1))
+    ensure(group_of(2)[0])
+    artefacts.ensure_group(group_of(3, 2, 1, 3))
+    folders = artefacts.ensure_all(group_of(3, 2, 1))
     assert [(folder / "number.txt").read_text() for folder in folders] == ["3 of 2", "2", "1 of 2"]
+
+
+def test_what_a_group_has_finished_before_a_fault_stays(store):
+    specs = sorted(group_of(1, 2, -1), key=Spec.key)
     with pytest.raises(OSError, match="disk full"):
-        artefacts.ensure_all(specs(5, -1))
-    assert len(list(store.rglob(artefacts.PROVENANCE))) == 3
+        artefacts.ensure_all(specs)
+    before = [spec.arguments["number"] for spec in specs].index(-1)
+    assert [verified(*artefacts.place(spec)) for spec in specs] == [n < before for n in range(3)]
+    assert not list(store.rglob("*.making-*"))
+
+
+@pytest.mark.parametrize("group", ["", "all"])
+def test_an_artefact_that_is_asked_for_twice_is_made_once(store, group):
+    one = Spec("test", make_number, {"number": 1}, group=group, make_together=make_together)
+    first, second = artefacts.ensure_all([one, one])
+    assert first == second
+    assert (first / "number.txt").read_text() == "1"
+
+
+def test_two_who_want_overlapping_groups_do_not_wait_for_each_other_for_ever(store):
+    made = []
+
+    def slowly(wanted):
+        for folder, arguments in wanted:
+            time.sleep(0.05)
+            make_number(folder, **arguments)
+            made.append(arguments["number"])
+            yield folder
+
+    groups = [group_of(*order, together=slowly) for order in ((1, 2, 3), (4, 3, 2, 1))]
+    both = [threading.Thread(target=artefacts.ensure_group, args=[group], daemon=True) for group in groups]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(20)
+        assert not one.is_alive()
+    assert set(made) <= {1, 2, 3, 4} and len(made) == len(set(made))
 
 
 OWNER = """

@@ -397,6 +397,8 @@ def test_ablations_leave_out_their_term_alone():
         assert taught == guidance
     plain = learn(student(), None, None, x, labels, ids, 0.2)
     assert set(plain.terms) == {"student"}
+    with pytest.raises(ValueError, match="expected both or neither"):
+        learn(student(), None, distillation(), x, labels, ids, 0.2)
 
 
 def test_the_simulator_learns_what_it_is_shown():

@@ -1,10 +1,12 @@
 """The trainer: which weights it keeps, what it refuses, and that a killed run ends in the same bits."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from ecsupport.core import artefacts, profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.screening import distillation, gradients, lsnet, training
+from ecsupport.screening.batches import Batches
 from ecsupport.screening.inputs import augment, to_input
 from ecsupport.screening.selection import RULES, all_positive, area, select, validate
 from ecsupport.screening.settings import Settings
@@ -236,18 +239,20 @@ def test_rank_correlation_knows_order_alone():
 
 def test_seeds_differ_in_weights_images_and_crops():
     arrays = artefacts.withdraw(deposit())
-    one, two = (training.Run(None, TINY, arrays, "", seed, "cpu") for seed in (1, 2))
+    runs = [training.Run(None, TINY, arrays, "", seed, "cpu") for seed in (1, 2)]
     for role in ("network", "teacher"):
-        pairs = zip(*(run.learners[role].network.parameters() for run in (one, two)), strict=True)
+        pairs = zip(*(run.learners[role].network.parameters() for run in runs), strict=True)
         assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)
+    one, again, two = (Batches(arrays, TINY, seed) for seed in (1, 1, 2))
     assert one.draw(0).tolist() != two.draw(0).tolist()
-    again = training.Run(None, TINY, arrays, "", 1, "cpu")
-    assert one.draw(5).tolist() == again.draw(5).tolist()
+    assert all(torch.equal(a, b) for a, b in zip(one.at(5), again.at(5), strict=True))
+    for other in (two.at(0).images, one.at(1).images):
+        assert not torch.equal(one.at(0).images, other)
 
 
 def test_phase_two_sees_real_images_alone_and_batches_are_balanced():
     arrays = artefacts.withdraw(deposit(60))
-    run = training.Run(None, replace(TINY, mixed_steps=50, real_steps=50, batch=6), arrays, "", 1, "cpu")
+    run = Batches(arrays, replace(TINY, mixed_steps=50, real_steps=50, batch=6), 1)
     drawn = {phase: np.concatenate([run.draw(s) for s in range(a, a + 50)]) for phase, a in ((1, 0), (2, 50))}
     assert arrays["real"][drawn[2]].all()
     assert not arrays["real"][drawn[1]].all()
@@ -260,7 +265,7 @@ def test_a_share_of_each_class_is_drawn_from_its_synthetic_images():
     arrays = artefacts.withdraw(deposit(60))
     synthetic, label = ~arrays["real"], arrays["label"]
     settings = replace(TINY, mixed_steps=50, real_steps=50, batch=14, synthetic_share=0.25)
-    run = training.Run(None, settings, arrays, "", 1, "cpu")
+    run = Batches(arrays, settings, 1)
     for step in range(50):
         ids = run.draw(step)
         assert [(synthetic[ids] & (label[ids] == value)).sum() for value in (0, 1)] == [2, 2]  # 1.75 of 7
@@ -273,9 +278,7 @@ def test_a_share_of_each_class_is_drawn_from_its_synthetic_images():
 def test_a_class_of_one_source_is_drawn_from_it_whatever_the_share():
     real = pictures(60)[2] | (pictures(60)[1] == 0)
     arrays = artefacts.withdraw(deposit(60, real=real))
-    shared, free = (
-        training.Run(None, replace(TINY, batch=8, synthetic_share=share), arrays, "", 1, "cpu") for share in (0.5, None)
-    )
+    shared, free = (Batches(arrays, replace(TINY, batch=8, synthetic_share=share), 1) for share in (0.5, None))
     for step in range(4):
         ids = shared.draw(step)
         assert arrays["real"][ids].tolist() == [True, True, False, False] + 4 * [True]
@@ -469,43 +472,58 @@ def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
     assert not list(tmp_path.rglob("last.pt"))
 
 
-STUDENTS = [TINY, replace(TINY, key_share=1.0), replace(TINY, guidance="random"), replace(TINY, guidance="simulator")]
+STUDENTS = {
+    "described": TINY,
+    "all keys": replace(TINY, key_share=1.0),
+    "random": replace(TINY, guidance="random"),
+    "untaught": replace(TINY, guidance="simulator"),
+    "raw": replace(TINY, simulation="raw"),
+    "shared": replace(TINY, variant="shared"),
+    "dense": replace(TINY, network="lsnet_dense", guidance="none"),
+}
+
+
+def content(folder):
+    return {f.name: f.read_bytes() for f in folder.iterdir() if f.name != artefacts.PROVENANCE}
 
 
 @pytest.fixture(scope="module")
 def alone():
-    """Files of students each of whom was taught alone."""
-    folders = [artefacts.ensure(spec(settings, deposit(), 42)) for settings in STUDENTS]
-    return [{f.name: f.read_bytes() for f in d.iterdir() if f.name != artefacts.PROVENANCE} for d in folders]
+    """What each student leaves that was taught alone."""
+    return [content(artefacts.ensure(spec(settings, deposit(), 42))) for settings in STUDENTS.values()]
 
 
-def elsewhere(patch, folder):
+def elsewhere(patch, folder, *seeds):
     """The specs of the students, in a workspace where none of them stands."""
     arrays = {name: np.array(a) for name, a in artefacts.withdraw(deposit()).items()}
     patch.setenv("ECSUPPORT_WORKSPACE", str(folder))
-    return [spec(settings, artefacts.deposit(**arrays), 42) for settings in STUDENTS]
-
-
-def assert_same_bytes(folders, expected):
-    for folder, files in zip(folders, expected, strict=True):
-        assert set(files) == {f.name for f in folder.iterdir()} - {artefacts.PROVENANCE}
-        assert all((folder / name).read_bytes() == content for name, content in files.items())
+    data = artefacts.deposit(**arrays)
+    return [spec(settings, data, seed) for seed in seeds or [42] for settings in STUDENTS.values()]
 
 
 def test_students_of_one_teacher_learn_as_if_alone(alone, tmp_path, monkeypatch):
     specs = elsewhere(monkeypatch, tmp_path)
     lessons, teach = [], training.distillation.teach
     monkeypatch.setattr(training.distillation, "teach", lambda *given: lessons.append(1) or teach(*given))
-    assert_same_bytes(artefacts.ensure_all(specs), alone)
+    assert [content(folder) for folder in artefacts.ensure_all(specs)] == alone
     assert len(lessons) == TINY.steps  # one teacher for all
 
 
-def test_students_that_a_fault_left_at_different_steps_end_in_the_same_bits(alone, tmp_path, monkeypatch):
+def test_several_groups_and_a_divided_one_end_in_the_same_bits(alone, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_HEADLESS", "1")
+    specs = elsewhere(monkeypatch, tmp_path, 42, 43)
+    assert [content(folder) for folder in artefacts.ensure_all(specs, 2)][: len(alone)] == alone
+    shutil.rmtree(tmp_path / "store" / "screening")
+    assert [content(folder) for folder in artefacts.ensure_all(specs[: len(alone)], 2)] == alone
+
+
+def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone, tmp_path, monkeypatch):
     specs = elsewhere(monkeypatch, tmp_path)
     keep, kept = training.Run.keep, []
+    lessons, teach = [], training.distillation.teach
 
     def dying(run):
-        if len(kept) == 6:  # the second checkpoint of the third student
+        if len(kept) == len(STUDENTS) + 2:  # before the second checkpoint of the third student
             raise KeyboardInterrupt
         kept.append(run.done)
         keep(run)
@@ -515,17 +533,67 @@ def test_students_that_a_fault_left_at_different_steps_end_in_the_same_bits(alon
         with pytest.raises(KeyboardInterrupt):
             artefacts.ensure_all(specs)
     done = [torch.load(path)["state"]["done"] for path in tmp_path.rglob("last.pt")]
-    assert sorted(done) == [2, 2, 4, 4]
-    assert_same_bytes(artefacts.ensure_all(specs), alone)
+    assert sorted(done) == [2] * (len(STUDENTS) - 2) + [4, 4]
+    monkeypatch.setattr(training.distillation, "teach", lambda *given: lessons.append(1) or teach(*given))
+    assert [content(folder) for folder in artefacts.ensure_all(specs)] == alone
+    assert len(lessons) == TINY.steps - 2  # those ahead have waited for the others
 
 
-def test_only_what_no_student_changes_is_shared():
-    assert len({spec(settings, deposit(), 42).group for settings in STUDENTS}) == 1
-    others = [replace(TINY, teacher_width=0.2), replace(TINY, rate_mixed=1e-3), replace(TINY, shared_start=7)]
-    groups = [spec(TINY, deposit(), 42), spec(TINY, deposit(), 43), spec(TINY, deposit(20), 42)]
-    groups += [spec(settings, deposit(), 42) for settings in others]
-    assert len({one.group for one in groups}) == len(groups)
+def test_a_student_that_diverges_leaves_the_others_alone(alone, tmp_path, monkeypatch):
+    specs = elsewhere(monkeypatch, tmp_path)
+    learn, calls = training.distillation.learn, []
+
+    def faulty(*arguments):
+        calls.append(1)
+        result = learn(*arguments)
+        if len(calls) == len(STUDENTS) + 1:  # whoever learns first, in the second step
+            result.terms["student"].fill_(torch.nan)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.distillation, "learn", faulty)
+        with pytest.raises(TrainingError, match=r"'student' is nan at step 2.*The student: {'network': 'lsnet"):
+            artefacts.ensure_all(specs)
+    stands = [artefacts.verified(*artefacts.place(one)) for one in specs]
+    assert sum(stands) == len(specs) - 1
+    for one, whole, files in zip(specs, stands, alone, strict=True):
+        assert not whole or content(artefacts.place(one)[0]) == files
+
+
+OTHER = {
+    "network": "lsnet_dense", "guidance": "simulator", "knowledge": False, "key_share": 1.0, "fusion": "code",
+    "simulation": "raw", "smoothing": 1.0, "variant": "shared", "distance": "cosine", "handover": "released",
+    "rules": ("auc",), "stem_stride": 2, "teacher_width": 0.2, "batch": 6, "mixed_steps": 5, "real_steps": 5,
+    "validate_every": 4, "shared_start": 7, "rate_mixed": 1e-3, "rate_real": 1e-3, "constant_rate": True,
+    "weight_decay": 0.1, "synthetic_share": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
+def test_students_share_a_teacher_unless_it_would_be_another(field):
+    dense = {"guidance": "none"} if field == "network" else {}
+    settings = replace(TINY, **{field: OTHER[field]}, **dense)
+    one, other = spec(TINY, deposit(), 42), spec(settings, deposit(), 42)
+    assert (one.group == other.group) == (field in training.STUDENTS_OWN)
+    if field not in training.STUDENTS_OWN:
+        with pytest.raises(ValueError, match="different teachers"):
+            list(training.train_together([(Path(), one.arguments), (Path(), other.arguments)]))
+
+
+def test_other_seeds_and_images_have_other_teachers_and_who_has_none_is_in_no_group():
+    groups = [spec(TINY, data, seed).group for data in (deposit(), deposit(20)) for seed in (42, 43)]
+    assert len(set(groups)) == 4
     assert spec(replace(TINY, guidance="simulator", knowledge=False), deposit(), 42).group == ""
+
+
+def test_random_keys_are_restored_where_runs_share_their_start():
+    folder = artefacts.ensure(spec(replace(STUDENTS["random"], shared_start=42, rules=("dual",)), deposit(), 142))
+    table = pd.read_csv(folder / "history.csv")
+    image, label, _ = pictures(12, 1)
+    seen = validate(label, predict(restore(folder), image))
+    assert seen == pytest.approx(table.loc[table["chosen"], list(seen)].iloc[0].to_dict(), abs=1e-5)
+    first, own = (STUDENTS["random"].build("lsnet", seed).blocks[0].drawn for seed in (42, 142))
+    assert restore(folder).blocks[0].drawn == first != own
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):

@@ -32,8 +32,8 @@ class Spec:
 
     `make(folder, **arguments)` writes files into `folder`; `arguments` must be JSON values. A `resumable` maker finds
     in `folder` the checkpoint that it left there when it was killed or failed, and removes it when it is done.
-    Artefacts of one `group` may be made in one go, by `make_together` of a list of (folder, arguments), where that
-    saves work; each is to the byte what `make` gives.
+    Artefacts of one `group` are made in one go where that saves work: `make_together` takes a list of (folder,
+    arguments) and yields each folder when it is whole; each is to the byte what `make` gives.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Spec:
     arguments: Mapping[str, Any]
     resumable: bool = False
     group: str = ""
-    make_together: Callable[[Sequence[tuple[Path, Mapping[str, Any]]]], None] | None = None
+    make_together: Callable[[Sequence[tuple[Path, Mapping[str, Any]]]], Iterator[Path]] | None = None
 
     def identity(self) -> dict[str, Any]:
         """What the key hashes: maker, arguments, the code behind the maker, library versions, processor family."""
@@ -66,50 +66,53 @@ def ensure(spec: Spec) -> Path:
     behind, one that is killed a temporary folder, which the next call for the same artefact removes, or goes on
     from if the spec is resumable.
     """
-    with making(spec) as folder:
-        if folder:
-            spec.make(folder, **spec.arguments)
+    ensure_group([spec])
     return place(spec)[0]
 
 
 def ensure_group(specs: Sequence[Spec]) -> None:
-    """`ensure` artefacts of one group, those that are lacking in one go."""
+    """`ensure` artefacts of one group, those that are lacking in one go; what is whole before a fault stays."""
     with contextlib.ExitStack() as stack:
-        ordered = sorted(specs, key=Spec.key)  # two processes lock in one order
-        folders = [(stack.enter_context(making(spec)), spec) for spec in ordered]
-        lacking = [(folder, spec.arguments) for folder, spec in folders if folder]
-        if len(lacking) > 1:
-            specs[0].make_together(lacking)
-        elif lacking:
-            specs[0].make(lacking[0][0], **lacking[0][1])
+        lacking = {}
+        for key, spec in sorted({spec.key(): spec for spec in specs}.items()):  # two processes lock in one order
+            folder, _ = place(spec)
+            stack.enter_context(locked(folder.with_suffix(".lock")))
+            if not verified(folder, key):
+                lacking[stack.enter_context(room(spec, folder))] = spec
+        for making in _make(lacking):
+            spec = lacking[making]
+            files = {f.name: sha256(f) for f in sorted(making.iterdir())}
+            record = {"key": spec.key(), **spec.identity(), "files": files}
+            (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+            making.rename(place(spec)[0])
+
+
+def _make(lacking: Mapping[Path, Spec]) -> Iterator[Path]:
+    if len(lacking) > 1:
+        yield from next(iter(lacking.values())).make_together([(p, spec.arguments) for p, spec in lacking.items()])
+    else:
+        for making, spec in lacking.items():
+            spec.make(making, **spec.arguments)
+            yield making
 
 
 @contextlib.contextmanager
-def making(spec: Spec) -> Iterator[Path | None]:
-    """The folder in which an artefact is to be made, which then becomes the artefact; None where it stands."""
-    folder, key = place(spec)
-    with locked(folder.with_suffix(".lock")):
-        if verified(folder, key):
-            yield None
-            return
-        for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
-            shutil.rmtree(stale, ignore_errors=True)
-        making = folder.with_suffix(".resumable")
-        if spec.resumable:
-            making.mkdir(exist_ok=True)
-            for torn in making.glob(".*"):  # what a killed maker was writing
-                torn.unlink()
-        else:
-            making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
-        try:
-            yield making
-            files = {f.name: sha256(f) for f in sorted(making.iterdir())}
-            record = {"key": key, **spec.identity(), "files": files}
-            (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-            making.rename(folder)
-        finally:
-            if not spec.resumable:
-                shutil.rmtree(making, ignore_errors=True)
+def room(spec: Spec, folder: Path) -> Iterator[Path]:
+    """A folder to make the artefact in that will stand at `folder`: empty, or what a killed resumable maker left."""
+    for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
+        shutil.rmtree(stale, ignore_errors=True)
+    making = folder.with_suffix(".resumable")
+    if spec.resumable:
+        making.mkdir(exist_ok=True)
+        for torn in making.glob(".*"):  # what a killed maker was writing
+            torn.unlink()
+    else:
+        making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
+    try:
+        yield making
+    finally:
+        if not spec.resumable:
+            shutil.rmtree(making, ignore_errors=True)
 
 
 def place(spec: Spec) -> tuple[Path, str]:
@@ -121,18 +124,22 @@ def place(spec: Spec) -> tuple[Path, str]:
 def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list[Path]:
     """Folders of several artefacts, in their order, `workers` of them, or groups, made at a time; one bar for all.
 
-    What is made does not depend on `workers`. The first error is raised; what was whole by then stays.
+    What is made does not depend on `workers`; where these are more than groups, groups are divided. The first error is
+    raised; what was whole by then stays.
     """
     groups: dict[str, list[Spec]] = {}
-    for spec in specs:
+    for key, spec in {spec.key(): spec for spec in specs}.items():
         if not verified(*place(spec)):
-            groups.setdefault(spec.group or spec.key(), []).append(spec)
-    if workers == 1 or len(groups) < 2:  # starting workers takes longer than looking
-        for group in groups.values():
-            ensure_group(group)
+            groups.setdefault(spec.group or key, []).append(spec)
+    parts = workers // max(1, len(groups)) or 1
+    units = [part for group in groups.values() for n in range(parts) if (part := group[n::parts])]
+    units.sort(key=len, reverse=True)  # the longest first, lest one is left alone at the end
+    if workers == 1 or len(units) < 2:  # starting workers takes longer than looking
+        for unit in units:
+            ensure_group(unit)
     else:
         with workers_of(workers, about) as pool:
-            list(pool.map(ensure_group, groups.values()))
+            list(pool.map(ensure_group, units))
     return [place(spec)[0] for spec in specs]
 
 

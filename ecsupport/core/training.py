@@ -5,6 +5,7 @@ stops and goes on; several runs fill several cores.
 """
 
 import contextlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,11 +29,14 @@ def torch_generator(*key: str | int, device: str = "cpu") -> torch.Generator:
 
 @contextlib.contextmanager
 def reproducible(threads: int = 1) -> Iterator[None]:
-    """Within, torch uses `threads` processor threads and deterministic algorithms only; afterwards as before."""
+    """Within, torch uses `threads` processor threads and deterministic algorithms only; afterwards as before.
+
+    On a machine with a GPU torch warns of an operation that has no such algorithm there, and goes on.
+    """
     fill = torch.utils.deterministic
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), fill.fill_uninitialized_memory
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     fill.fill_uninitialized_memory = False  # a guard against reading new memory, which costs a twentieth of the time
     try:
         yield
@@ -50,21 +54,22 @@ def device(name: str) -> torch.device:
 
 
 def save(path: Path, configuration: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint at once: tensors, numbers and strings, with the configuration they belong to.
+    """Write a checkpoint at once: tensors, numbers and strings, with the configuration (JSON values) they belong to.
 
     Equal content gives equal bytes.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:  # by handle: torch writes a file's name into it
-        torch.save({"configuration": dict(configuration), "state": dict(state)}, file)
+        torch.save({"configuration": _plain(configuration), "state": dict(state)}, file)
 
 
 def load(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -> dict[str, Any]:
     """The state of a checkpoint; UserError where it is unreadable or belongs to another configuration."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-        found, state = content["configuration"], content["state"]
+        found, state = _plain(content["configuration"]), content["state"]
     except Exception as error:
         raise UserError(f"{path} is not a readable checkpoint ({error}). Remove it to train anew") from error
+    configuration = _plain(configuration)
     other = [k for k in {**found, **configuration} if found.get(k) != configuration.get(k)]
     if other:
         raise UserError(
@@ -72,6 +77,10 @@ def load(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -> d
             f"{configuration.get(other[0])!r}. Remove it to train anew, or restore the setting"
         )
     return state
+
+
+def _plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(dict(configuration)))  # a pickle tells equal strings from the same one twice
 
 
 def demand_finite(terms: Mapping[str, torch.Tensor | float], step: int, checkpoint: Path | None = None) -> None:

@@ -120,6 +120,8 @@ class Targets:
     def update(self, ids: torch.Tensor, signatures: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
         """Equation 17: smooth = mu * new + (1 - mu) * smooth; an image's first target is its first signature.
 
+        Of an image that is twice in a batch, the last signature counts for what comes.
+
         ids: (B,) int64; signatures: (B, blocks, 128). Returns the smoothed targets (B, blocks, 128), and how far the
         `raw` and the `smooth` target moved since these images were last seen, over their own norm (NaN if never).
         """
@@ -214,7 +216,7 @@ def teach(teacher: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Les
 
 @dataclass(frozen=True)
 class Step:
-    """What one step gives: loss terms as they entered the sum's gradient (unweighted), and diagnostics."""
+    """What one step gives: loss terms before they are weighted, the teacher's too, and diagnostics."""
 
     terms: dict[str, torch.Tensor]
     selections: list[Selection | None]
@@ -233,8 +235,11 @@ def learn(
     """The student's part of Equation 16: the gradient of L_cls^S + (1 - p) L_KD + w(p) L_sim into its parameters.
 
     images, labels: as in `teach`; ids: (B,) int64 places of the images in the training set; progress p in [0, 1].
-    Without a lesson the network is trained on its labels alone. The caller clears gradients before.
+    Without a lesson the network is trained on its labels alone; ValueError for a lesson without `distillation`, or the
+    reverse. The caller clears gradients before.
     """
+    if (lesson is None) != (distillation is None):
+        raise ValueError("a lesson and how to learn from it go together, expected both or neither")
     terms: dict[str, torch.Tensor] = {}
     selections: list[Selection | None] = []
     change: dict[str, float] = {}

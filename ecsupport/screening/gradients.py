@@ -76,7 +76,7 @@ def share_of_keys(keys: torch.Tensor, area: torch.Tensor) -> tuple[np.ndarray, n
     without the structure.
     """
     every = area[:, None, None, None].expand(*keys.shape[:-1], -1)  # (B, N) -> (B, P, h, N, N)
-    share, chance = every.gather(-1, keys).double().mean((1, 2, 3, 4)), area.double().mean(1)
+    share, chance = every.gather(-1, keys.cpu()).double().mean((1, 2, 3, 4)), area.double().mean(1)
     share[chance == 0] = chance[chance == 0] = torch.nan
     return share.numpy(), chance.numpy()
 

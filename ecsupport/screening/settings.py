@@ -1,7 +1,7 @@
 """What a screening network is trained with: sizes, schedule, distillation, weights to keep (Methods, training)."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,7 @@ from ecsupport.screening.mobilevit import tokens
 GUIDANCE = ("teacher", "simulator", "random", "none")
 WARM_UP = 0.1  # of each phase
 PUBLISHED_BATCH, PUBLISHED_EPOCHS = 16, 7
-STUDENTS_OWN = (
+STUDENTS_OWN = (  # of the fields below: no teacher, and no image that it sees, depends on them
     "network", "guidance", "knowledge", "key_share", "fusion", "simulation", "smoothing", "variant", "distance",
     "handover", "rules",
 )  # fmt: skip
@@ -167,14 +167,20 @@ class Settings:
         """Whether a teacher is trained along."""
         return self.knowledge or self.guidance == "teacher"
 
-    @property
-    def teaching(self) -> dict[str, Any]:
-        """All that is not the student's own: where it is equal, teachers of one seed on one deposit are one teacher."""
-        return {name: value for name, value in asdict(self).items() if name not in STUDENTS_OWN}
+    def phase(self, step: int) -> int:
+        """1 for steps (from 0) with all images, 2 for those with real ones alone."""
+        return 1 if step < self.mixed_steps else 2
+
+    def seed_at(self, step: int, seed: int) -> int:
+        """The seed of a step in a run of this seed: its own, but in a first phase that runs share.
+
+        Weights are drawn by that of step 0.
+        """
+        return seed if self.shared_start is None or self.phase(step) == 2 else self.shared_start
 
     def rate(self, step: int) -> float:
         """Learning rate at a step (from 0): in each phase a linear rise, then a cosine to zero, or all constant."""
-        mixed = step < self.mixed_steps
+        mixed = self.phase(step) == 1
         highest, length = (self.rate_mixed, self.mixed_steps) if mixed else (self.rate_real, self.real_steps)
         if self.constant_rate:
             return highest

@@ -1,13 +1,11 @@
 """One trainer for every screening network: all images first, then real ones alone (Results, on LSNet).
 
-Batches hold as many positive as negative images in both phases, which weighs the classes as a weighted loss would,
-with less noise. Teacher and student start from random weights and learn together. The teacher does not look at the
+Teacher and student start from random weights and learn together. The teacher does not look at the
 student: students of one seed that see the same images are taught side by side by one teacher, each as if alone.
 """
 
-import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,10 @@ import torch
 from torch import nn
 
 from ecsupport.core import artefacts, progress, training
-from ecsupport.core.errors import UserError
-from ecsupport.core.seeds import generator
 from ecsupport.screening import distillation, gradients, selection
-from ecsupport.screening.inputs import augment, to_input
-from ecsupport.screening.settings import Settings
+from ecsupport.screening.batches import Batch, Batches
+from ecsupport.screening.inputs import to_input
+from ecsupport.screening.settings import STUDENTS_OWN, Settings
 
 COLUMNS = (
     "step", "phase", "rate", "teacher", "student", "distillation", "simulation", "teacher_share", "simulation_weight",
@@ -44,8 +41,17 @@ def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artef
     if settings.shared_start == seed:
         settings = replace(settings, shared_start=None)
     arguments = {"settings": asdict(settings), "data": data, "seed": seed, "device": device}
-    group = json.dumps([settings.teaching, data, seed, device], sort_keys=True) if settings.taught else ""
-    return artefacts.Spec("screening", train, arguments, True, group, train_together)
+    return artefacts.Spec("screening", train, arguments, True, teaching(**arguments), train_together)
+
+
+def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str) -> str:
+    """Names the teacher of a run: runs of one name see the same images, and its teacher, in the same order.
+
+    Empty where there is none.
+    """
+    settings = Settings(**settings)
+    common = {name: value for name, value in asdict(settings).items() if name not in STUDENTS_OWN}
+    return json.dumps([common, data, seed, device], sort_keys=True) if settings.taught else ""
 
 
 def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: str) -> None:
@@ -54,52 +60,49 @@ def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: 
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number.
     """
-    train_together([(folder, {"settings": settings, "data": data, "seed": seed, "device": device})])
+    for _ in train_together([(folder, {"settings": settings, "data": data, "seed": seed, "device": device})]):
+        pass
 
 
-def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> None:
-    """Train students of one teacher side by side: folders, each with arguments of `train` of one `Settings.teaching`.
+def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator[Path]:
+    """Train students of one teacher side by side: folders, each with arguments of `train`; yields each when whole.
 
-    Those that stopped at other steps than the rest are taught by a teacher of their own.
+    One whose loss is not a finite number leaves the others alone: its TrainingError is raised when they are done.
+    ValueError for arguments of which `teaching` differs.
     """
+    if len({teaching(**arguments) for _, arguments in wanted}) > 1:
+        raise ValueError("these runs have different teachers, expected the students of one")
     arrays = artefacts.withdraw(wanted[0][1]["data"])
-    examine(arrays, wanted[0][1]["settings"]["real_steps"] > 0)
+    errors: list[training.TrainingError] = []
     with training.reproducible(1):
-        runs = [
-            Run(folder, Settings(**of["settings"]), arrays, of["data"], of["seed"], of["device"])
-            for folder, of in wanted
-        ]
-        for run in runs:
+        runs = []
+        for folder, given in wanted:
+            run = Run(folder, Settings(**given["settings"]), arrays, given["data"], given["seed"], given["device"])
             run.resume()
-        for done, members in itertools.groupby(sorted(runs, key=lambda run: run.done), key=lambda run: run.done):
-            together = list(members)
-            first = together[0]
-            for run in together[1:]:
-                run.teacher = first.teacher
-            about = first.settings.network if len(together) == 1 else f"{len(together)} students"
-            for step in progress.bar(range(done, first.settings.steps), about, first.settings.steps, done):
-                images, labels, ids = first.batch(step)
-                lesson = first.teach(step, images, labels)
-                for run in together:
-                    run.step(step, images, labels, ids, lesson)
+            runs.append(run)
+        batches = Batches(arrays, runs[0].settings, runs[0].seed, runs[0].device)
+        begin, end = min(run.done for run in runs), runs[0].settings.steps
+        about = runs[0].settings.network if len(runs) == 1 else f"{len(runs)} students"
+        for step in progress.bar(range(begin, end), about, end, begin):
+            together = [run for run in runs if run.done == step]  # others may be a checkpoint ahead
+            if not together:
+                continue
             for run in together:
-                run.finish()
-
-
-def examine(arrays: dict[str, np.ndarray], second_phase: bool) -> None:
-    """UserError where a label is neither 0 nor 1, or a class is missing among training or validation images.
-
-    The second phase needs both classes among the real training images too.
-    """
-    sets = {"training": arrays["label"], "validation": arrays["validation_label"]}
-    if second_phase:
-        sets["real training"] = arrays["label"][arrays["real"]]
-    for name, label in sets.items():
-        if (other := np.setdiff1d(label, (0, 1))).size:
-            raise UserError(f"a {name} image has the label {other[0]}. Labels are 0 (negative) and 1 (positive)")
-        for value, word in ((0, "negative"), (1, "positive")):
-            if not (label == value).any():
-                raise UserError(f"there is no {word} {name} image (label {value}). Both classes are needed")
+                run.teacher = together[0].teacher
+            batch = batches.at(step)
+            lesson = together[0].teach(step, batch)
+            for run in together:
+                try:
+                    run.step(step, batch, lesson)
+                except training.TrainingError as error:
+                    own = {name: run.configuration[name] for name in STUDENTS_OWN}
+                    errors.append(training.TrainingError(f"{error}. The student: {own}, seed {run.seed}"))
+                    runs.remove(run)
+    for run in runs:
+        run.finish()
+        yield run.folder
+    if errors:
+        raise errors[0]
 
 
 class Learner:
@@ -157,69 +160,32 @@ class Run:
                 settings.distance,
                 settings.handover,
             )
-        label, real = np.asarray(arrays["label"]), np.asarray(arrays["real"])
-        self.pools = {
-            phase: [
-                part
-                for value, count in ((1, settings.batch // 2), (0, settings.batch - settings.batch // 2))
-                for part in sources((label == value) & shown, real, count, settings.synthetic_share)
-            ]
-            for phase, shown in ((1, np.ones_like(real)), (2, real))
-        }
         self.history = torch.full((settings.steps, len(COLUMNS)), torch.nan, dtype=torch.float64)
         self.done = 0
         self.best: dict[str, dict[str, Any]] = {}
 
     def learner(self, name: str) -> Learner:
         """The network of that name with its first weights."""
-        return Learner(self.settings.build(name, self.seed_at(0)).to(self.device), self.settings)
+        return Learner(self.settings.build(name, self.settings.seed_at(0, self.seed)).to(self.device), self.settings)
 
     @property
     def learners(self) -> dict[str, Learner]:
         """Student and teacher, by the role that names their files."""
         return {"network": self.student} | ({"teacher": self.teacher} if self.teacher else {})
 
-    def draw(self, step: int) -> np.ndarray:
-        """Places in the training set of a step's images, half of them positive."""
-        rng = generator("screening", self.seed_at(step), "batch", step)
-        return np.concatenate([rng.choice(places, count) for places, count in self.pools[self.phase(step)]])
-
-    def seed_at(self, step: int) -> int:
-        """The seed of a step: the run's own, but in a first phase that runs share."""
-        shared = self.settings.shared_start
-        return self.seed if shared is None or self.phase(step) == 2 else shared
-
-    def phase(self, step: int) -> int:
-        """1 for all images, 2 for real ones alone."""
-        return 1 if step < self.settings.mixed_steps else 2
-
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """A step's images (B, 1, S, S), augmented, their labels (B,) and places in the training set (B,)."""
-        ids = self.draw(step)
-        order = training.torch_generator("screening", self.seed_at(step), "augment", step)
-        images = augment(to_input(self.arrays["image"][ids], self.device), order)
-        return images, *(torch.from_numpy(a).to(self.device) for a in (self.arrays["label"][ids], ids))
-
-    def teach(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> distillation.Lesson | None:
+    def teach(self, step: int, batch: Batch) -> distillation.Lesson | None:
         """One update of the teacher, if there is one, and what it gives."""
         if self.teacher is None:
             return None
-        lesson = distillation.teach(self.teacher.begin(), images, labels)
+        lesson = distillation.teach(self.teacher.begin(), batch.images, batch.labels)
         training.demand_finite({"teacher": lesson.loss}, step + 1, self.folder / RESUME)
         self.teacher.update(self.settings.rate(step))
         return lesson
 
-    def step(
-        self,
-        step: int,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        ids: torch.Tensor,
-        lesson: distillation.Lesson | None,
-    ) -> None:
+    def step(self, step: int, batch: Batch, lesson: distillation.Lesson | None) -> None:
         """One update of the student, after its teacher's; at every validation a checkpoint."""
         share, rate = step / max(1, self.settings.steps - 1), self.settings.rate(step)
-        result = distillation.learn(self.student.begin(), lesson, self.distillation, images, labels, ids, share)
+        result = distillation.learn(self.student.begin(), lesson, self.distillation, *batch, share)
         training.demand_finite(result.terms, step + 1, self.folder / RESUME)
         self.student.update(rate)
         self.record(step, rate=rate, **{k: float(v) for k, v in result.terms.items()})
@@ -240,7 +206,7 @@ class Run:
 
     def record(self, step: int, **values: float) -> None:
         """Enter values into the history's row of a step."""
-        for name, value in {"step": step + 1, "phase": self.phase(step), **values}.items():
+        for name, value in {"step": step + 1, "phase": self.settings.phase(step), **values}.items():
             self.history[step, COLUMNS.index(name)] = value
 
     def frame(self) -> pd.DataFrame:
@@ -252,14 +218,14 @@ class Run:
         """Score the validation images; keep the weights where a rule selects them."""
         probability = predict(self.student.network, self.arrays["validation_image"])
         self.record(step, **selection.validate(np.asarray(self.arrays["validation_label"]), probability))
-        weights = {
-            role: {k: v.detach().clone() for k, v in learner.network.state_dict().items()}
-            for role, learner in self.learners.items()
-        }
         history = self.frame()
         for rule in self.settings.rules:
             rows = history[history["step"] > self.settings.selectable_after(rule)]
             if len(rows) and selection.select(rows, rule) == self.done:
+                weights = {
+                    role: {k: v.detach().clone() for k, v in learner.network.state_dict().items()}
+                    for role, learner in self.learners.items()
+                }
                 self.best[rule] = {"step": self.done, "weights": weights}
 
     def keep(self) -> None:
@@ -296,21 +262,6 @@ class Run:
         (self.folder / RESUME).unlink()
 
 
-def sources(
-    shown: np.ndarray, real: np.ndarray, count: int, synthetic_share: float | None
-) -> list[tuple[np.ndarray, int]]:
-    """From which places of the training set the `count` images of one class are drawn, and how many from each.
-
-    shown, real: (N,) bool, the images of the class, and the real ones of all. Where the class has real and synthetic
-    images, `synthetic_share` of the draws are synthetic, however many there are: with synthetic images of both
-    classes, the source of an image then tells nothing about its class.
-    """
-    if synthetic_share is None or real[shown].all() or not real[shown].any():
-        return [(np.flatnonzero(shown), count)]
-    synthetic = round(synthetic_share * count)
-    return [(np.flatnonzero(shown & real), count - synthetic), (np.flatnonzero(shown & ~real), synthetic)]
-
-
 def file_name(role: str, rule: str) -> str:
     """File of the weights of a role, network or teacher, that a rule kept."""
     return f"{FILES[role]}{selection.suffix(rule)}.pt"
@@ -325,7 +276,8 @@ def restore(folder: Path, role: str = "network", device: str = "cpu", rule: str 
     arguments = json.loads((folder / artefacts.PROVENANCE).read_text())["arguments"]
     settings = Settings(**arguments["settings"])
     configuration = {**asdict(settings), **{k: arguments[k] for k in ("data", "seed", "device")}}
-    network = settings.build(settings.network if role == "network" else "teacher", arguments["seed"])
+    name = settings.network if role == "network" else "teacher"
+    network = settings.build(name, settings.seed_at(0, arguments["seed"]))  # which names random keys too
     network.load_state_dict(training.load(folder / file_name(role, rule or settings.rules[0]), configuration))
     return network.to(training.device(device)).eval()
 
