@@ -301,6 +301,15 @@ def test_a_profile_that_ranks_nothing_decides_nothing_that_was_trained(run, rank
     assert ("trains too briefly to decide" in row["note"]) != ranks
 
 
+@pytest.mark.parametrize(("ranks", "expected"), [(True, "not assessable"), (False, UNDECIDED)])
+def test_verdicts_of_a_profile_that_ranks_nothing_do_not_hang_on_what_its_networks_have_learnt(run, ranks, expected):
+    of = dataclasses.replace(run, profile=dataclasses.replace(run.profile, ranks=ranks))
+    write_first(of, value=None, low=None, high=None, trained=True, assessable=False, note="below a linear model")
+    row = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS).iloc[0]
+    assert row["verdict"] == expected
+    assert row["note"].startswith("below a linear model")
+
+
 def test_a_claim_that_cannot_be_assessed_says_so(run):
     write_first(run, value=None, low=None, high=None, assessable=False, note="no MRI in this manifest")
     made = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS)

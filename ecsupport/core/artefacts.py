@@ -66,25 +66,27 @@ def ensure(spec: Spec) -> Path:
     behind, one that is killed a temporary folder, which the next call for the same artefact removes, or goes on
     from if the spec is resumable.
     """
-    ensure_group([spec])
-    return place(spec)[0]
+    return ensure_group([spec])[0]
 
 
-def ensure_group(specs: Sequence[Spec]) -> None:
+def ensure_group(specs: Sequence[Spec]) -> list[Path]:
     """`ensure` artefacts of one group, those that are lacking in one go; what is whole before a fault stays."""
+    places = [place(spec) for spec in specs]
+    wanted = dict(zip(places, specs, strict=True))
     with contextlib.ExitStack() as stack:
-        lacking = {}
-        for key, spec in sorted({spec.key(): spec for spec in specs}.items()):  # two processes lock in one order
-            folder, _ = place(spec)
+        lacking, goals = {}, {}
+        for folder, key in sorted(wanted):  # two processes lock in one order
             stack.enter_context(locked(folder.with_suffix(".lock")))
             if not verified(folder, key):
-                lacking[stack.enter_context(room(spec, folder))] = spec
+                making = stack.enter_context(room(wanted[folder, key], folder))
+                lacking[making], goals[making] = wanted[folder, key], (folder, key)
         for making in _make(lacking):
-            spec = lacking[making]
+            folder, key = goals[making]
             files = {f.name: sha256(f) for f in sorted(making.iterdir())}
-            record = {"key": spec.key(), **spec.identity(), "files": files}
+            record = {"key": key, **lacking[making].identity(), "files": files}
             (making / PROVENANCE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-            making.rename(place(spec)[0])
+            making.rename(folder)
+    return [folder for folder, _ in places]
 
 
 def _make(lacking: Mapping[Path, Spec]) -> Iterator[Path]:
@@ -127,9 +129,10 @@ def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list
     What is made does not depend on `workers`; where these are more than groups, groups are divided. The first error is
     raised; what was whole by then stays.
     """
+    places = [place(spec) for spec in specs]
     groups: dict[str, list[Spec]] = {}
-    for key, spec in {spec.key(): spec for spec in specs}.items():
-        if not verified(*place(spec)):
+    for (folder, key), spec in dict(zip(places, specs, strict=True)).items():
+        if not verified(folder, key):
             groups.setdefault(spec.group or key, []).append(spec)
     parts = workers // max(1, len(groups)) or 1
     units = [part for group in groups.values() for n in range(parts) if (part := group[n::parts])]
@@ -140,7 +143,7 @@ def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list
     else:
         with workers_of(workers, about) as pool:
             list(pool.map(ensure_group, units))
-    return [place(spec)[0] for spec in specs]
+    return [folder for folder, _ in places]
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def _row(claim: dict[str, Any], estimate: dict[str, Any] | None, numbers: pd.Dat
         return {**row, "verdict": NOT_YET, "notebook": claim["notebook"], "note": "", "exact": False}
     row |= {key: estimate[key] for key in ("notebook", "note", "exact", "n")}
     if not estimate["assessable"]:
-        return {**row, "verdict": NOT_ASSESSABLE}
+        return {**row, "verdict": NOT_ASSESSABLE if estimate["decides"] else UNDECIDED}
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     decided = verdict(claim["direction"], claim["margin"], value, low, high, estimate["exact"])
     if not estimate["decides"] and decided in (SUPPORTED, REFUTED):
@@ -149,7 +149,7 @@ def _adjust_within_families(ledger: pd.DataFrame) -> None:
         rows = family.index[tested[family.index]]
         if len(rows) == 0:
             continue
-        waiting = int(family["verdict"].isin([NOT_YET, NOT_ASSESSABLE]).sum())
+        waiting = int(family["computed"].isna().sum())
         ledger.loc[rows, "p_holm"] = holm([*ledger.loc[rows, "p"], *[1.0] * waiting])[: len(rows)]
         ledger.loc[rows[ledger.loc[rows, "p_holm"] >= LEVEL], "verdict"] = UNDECIDED
 

@@ -107,7 +107,7 @@ class Results:
         claim, for Holm's adjustment within its family (None: that of the interval). `exact` marks a count or an
         identity that has no sampling error. `trained` marks what rests on networks trained in this run: a profile that
         ranks nothing shows it without deciding. `assessable=False` says that this run cannot speak to the claim; `note`
-        then says why.
+        then says why, and `trained` whether that is so because of the networks: longer training might change it.
         """
         numbers = {"value": value, "low": low, "high": high, "p": p}
         plain = {key: None if number is None else float(number) for key, number in numbers.items()}
