@@ -29,6 +29,8 @@ from ecsupport.screening.sparse_attention import (
     Simulator,
     SparseAttention,
     importance,
+    keep,
+    keys_of,
     number_of_keys,
     random_map,
     simulate,
@@ -69,21 +71,34 @@ def gradients_of(network):
 def test_all_keys_give_dense_attention():
     attention = initialise(SparseAttention(16, 16), torch_generator("test"))
     x = noise(2, 4, 9, 16)
-    keys = top_keys(noise(2, 4, 4, 9, 9, seed=1), 9)
-    torch.testing.assert_close(attention(x, keys), attention(x), rtol=0, atol=1e-6)
+    every = keep(noise(2, 4, 4, 9, 9, seed=1), 9)
+    torch.testing.assert_close(attention(x, every), attention(x), rtol=0, atol=1e-6)
     sparse, dense = student(key_share=1.0).eval(), student(key_share=1.0).eval()
     assert torch.equal(sparse(images(), maps(), 1.0), dense(images()))
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), tokens=st.integers(1, 8), data=st.data())
-def test_sparse_attention_is_masked_dense_attention(seed, tokens, data):
+def test_a_query_attends_to_its_keys_alone(seed, tokens, data):
+    """Equation 15 query by query, and its gradients, from the keys gathered."""
     k = data.draw(st.integers(1, tokens))
-    q, keys_, values = (noise(2, 4, 4, tokens, 3, seed=f"{seed} {part}") for part in "qkv")
-    chosen = top_keys(noise(2, 4, 4, tokens, tokens, seed=seed), k)
-    mask = torch.full((2, 4, 4, tokens, tokens), -torch.inf).scatter(-1, chosen, 0.0)
-    by_hand = (q @ keys_.transpose(-1, -2) / 3**0.5 + mask).softmax(-1) @ values
-    torch.testing.assert_close(SparseAttention.attend_to(q, keys_, values, chosen), by_hand)
+    parts = [noise(2, 4, 4, tokens, 3, seed=f"{seed} {part}").requires_grad_() for part in "qkv"]
+    mask = keep(noise(2, 4, 4, tokens, tokens, seed=seed), k)
+    places = keys_of(mask)[..., None].expand(2, 4, 4, tokens, k, 3)
+    own_keys, own_values = (x.unsqueeze(-3).expand(2, 4, 4, tokens, tokens, 3).gather(-2, places) for x in parts[1:])
+    weight = ((parts[0].unsqueeze(-2) * own_keys).sum(-1) / 3**0.5).softmax(-1)
+    by_hand = (weight.unsqueeze(-1) * own_values).sum(-2)
+    for kept in [mask, keys_of(mask)] if k == 1 else [mask]:
+        found = SparseAttention.attend_to(*parts, kept)
+        torch.testing.assert_close(found, by_hand)
+        for one, other in zip(
+            *(
+                torch.autograd.grad(x.square().sum(), parts, retain_graph=True, allow_unused=True)
+                for x in (found, by_hand)
+            ),
+            strict=True,
+        ):
+            torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_simulated_gradient_is_the_self_correlation_of_each_head():

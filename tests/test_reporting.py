@@ -18,7 +18,16 @@ from ecsupport.audit.rules import AUDIT_COLUMNS
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import diagram, ledger, style
-from ecsupport.reporting.ledger import REFUTED, SUPPORTED, UNDECIDED, claims_ledger, holm, verdict, verdict_counts
+from ecsupport.reporting.ledger import (
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    claims_ledger,
+    holm,
+    verdict,
+    verdict_counts,
+    verdicts,
+)
 from ecsupport.reporting.report import write_audit_page, write_report
 from ecsupport.reporting.results import Results, banner
 
@@ -332,6 +341,19 @@ def test_holm_counts_every_claim_of_the_family_tested_or_not(run, p, waiting, ex
     made = claims_ledger(run, ["01_first"], claims(GAIN, *[LATER] * waiting), NUMBERS)
     assert made.loc[0, "verdict"] == expected
     assert made.loc[0, "p_holm"] == pytest.approx(adjusted)
+
+
+@pytest.mark.parametrize(("p", "alone"), [(0.04, UNDECIDED), (0.01, SUPPORTED)])
+def test_a_notebook_sees_its_own_verdicts_before_the_ledger_and_none_that_the_ledger_takes_back(run, p, alone):
+    results = Results(run, "01_first")
+    results.table(FRAME, "table_1", caption="Published & computed")
+    results.estimate("gain", 0.04, 0.01, 0.07, n=60, p=p)
+    of_one = verdicts(results, claims(GAIN, LATER), NUMBERS)
+    assert of_one[["id", "verdict"]].to_numpy().tolist() == [["gain", alone]]
+    results.finish()
+    whole = claims_ledger(run, ["01_first"], claims(GAIN, LATER), NUMBERS)
+    pd.testing.assert_frame_equal(whole[:1], of_one)
+    assert claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS).loc[0, "verdict"] == SUPPORTED
 
 
 @pytest.mark.parametrize(

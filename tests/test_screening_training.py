@@ -215,14 +215,15 @@ def test_maps_for_a_test_image_are_those_of_the_predicted_class(trained):
     image, _, _ = pictures(6, 1)
     student, teacher = restore(trained), restore(trained, "teacher")
     maps = gradients.teacher_maps(teacher, image)
+    assert all(p.grad is None for p in teacher.parameters())
     called = predict(teacher, image) > 0.5
     for target in (0, 1):
-        of = gradients.teacher_maps(teacher, image, target)
-        for shown, own in zip(maps, of, strict=True):
+        scores = []
+        loss = torch.nn.functional.cross_entropy(teacher(to_input(image), scores), torch.full((6,), target))
+        for shown, own in zip(maps, distillation.score_gradients(loss, scores), strict=True):
             if shown is not None:
                 same = [torch.equal(a, b) for a, b in zip(shown, own, strict=True)]
                 assert same == (called == target).tolist()
-    assert all(p.grad is None for p in teacher.parameters())
     selections = gradients.student_maps(student, image)
     assert [None if s is None else s.keys.shape[-1] for s in selections] == [4, 1, None]
     assert -1 <= gradients.agreement(selections, maps) <= 1
@@ -512,10 +513,10 @@ def test_students_of_one_teacher_learn_as_if_alone(alone, tmp_path, monkeypatch)
 def test_several_groups_and_a_divided_one_end_in_the_same_bits(alone, tmp_path, monkeypatch):
     monkeypatch.setenv("ECSUPPORT_HEADLESS", "1")
     specs = elsewhere(monkeypatch, tmp_path, 42, 43)
-    first, two_seeds = specs[:4], [*specs[:2], *specs[len(alone) : len(alone) + 2]]
-    assert [content(folder) for folder in artefacts.ensure_all(two_seeds, 2)][:2] == alone[:2]
+    first, two_seeds = specs[:2], [specs[0], specs[len(alone)]]
+    assert content(artefacts.ensure_all(two_seeds, 2)[0]) == alone[0]
     shutil.rmtree(tmp_path / "store" / "screening")
-    assert [content(folder) for folder in artefacts.ensure_all(first, 2)] == alone[:4]
+    assert [content(folder) for folder in artefacts.ensure_all(first, 2)] == alone[:2]
 
 
 def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone, tmp_path, monkeypatch):

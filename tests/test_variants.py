@@ -17,6 +17,8 @@ from ecsupport.screening.sparse_attention import (
     choose,
     correlate,
     importance,
+    keep,
+    keys_of,
     simulate,
     top_keys,
 )
@@ -67,9 +69,9 @@ def test_queries_and_keys_learn_but_not_as_released(variant):
 
 def test_as_released_every_token_sees_itself_alone():
     q, k, v = (noise(2, 4, 4, 9, 5, seed=part) for part in "qkv")
-    keys = top_keys(noise(2, 4, 4, 9, 9), 4)
-    torch.testing.assert_close(ReleasedAttention.attend_to(q, k, v, keys), v)
-    assert not torch.allclose(SparseAttention.attend_to(q, k, v, keys), v)
+    mask = keep(noise(2, 4, 4, 9, 9), 4)
+    torch.testing.assert_close(ReleasedAttention.attend_to(q, k, v, keys_of(mask)), v)
+    assert not torch.allclose(SparseAttention.attend_to(q, k, v, mask), v)
 
 
 @pytest.mark.parametrize(("kind", "near"), [(ConvolutionalFeedForward, True), (ReleasedFeedForward, False)])
@@ -89,9 +91,9 @@ def test_a_token_reaches_its_neighbours_but_as_released_tokens_far_away(kind, ne
 
 def test_shared_keys_are_each_head_s_keys_where_all_agree():
     q, k, v = (noise(2, 4, 4, 9, 5, seed=part) for part in "qkv")
-    keys = top_keys(noise(2, 1, 1, 9, 9), 3)
-    of_each = SparseAttention.attend_to(q, k, v, keys.expand(-1, 4, 4, -1, -1))
-    torch.testing.assert_close(SparseAttention.attend_to(q, k, v, keys), of_each)
+    mask = keep(noise(2, 1, 1, 9, 9), 3)
+    of_each = SparseAttention.attend_to(q, k, v, mask.expand(-1, 4, 4, -1, -1))
+    torch.testing.assert_close(SparseAttention.attend_to(q, k, v, mask), of_each)
 
 
 def test_the_shared_map_is_the_mean_over_heads_and_positions():
@@ -112,9 +114,8 @@ def test_what_was_chosen_has_one_form(variant):
 @pytest.mark.parametrize("variant", ["described", "shared"])
 def test_without_guidance_the_printed_fusion_is_not_needed_to_find_its_keys(variant):
     features = student(variant).eval().blocks[0].simulator(noise(2, 4, 64, 40), 8)
-    slowly = top_keys(importance(simulate(features), "code"), 6)
-    sooner = choose(features, 6, "code", None, 0.0)
-    assert torch.equal(sooner.sort(-1).values, slowly.sort(-1).values)
+    slowly = keep(importance(simulate(features), "code").detach(), 6)
+    assert torch.equal(choose(features, 6, "code", None, 0.0), slowly)
 
 
 @pytest.mark.parametrize("fusion", ["abs_mix", "code"])
@@ -133,26 +134,15 @@ def test_image_by_image_the_same_is_chosen_and_learnt(monkeypatch, fusion):
         torch.testing.assert_close(one, other)
 
 
-def test_attention_that_is_made_again_on_the_way_back_has_the_same_gradient(monkeypatch):
-    attention = initialise(SparseAttention(16, 16), torch_generator("test"))
-    x, keys = noise(2, 4, 9, 16).requires_grad_(), top_keys(noise(2, 4, 4, 9, 9, seed=1), 3)
-    attend, found, calls = sparse_attention.attend_to_each, [], []
-    monkeypatch.setattr(sparse_attention, "attend_to_each", lambda *parts: calls.append(1) or attend(*parts))
-    for numbers in (10**9, 1):
-        monkeypatch.setattr(sparse_attention, "CHUNK", numbers)
-        found.append(torch.autograd.grad(attention(x, keys).square().sum(), x)[0])
-        calls.append(numbers)
-    assert torch.equal(*found)
-    assert calls == [1, 10**9, 1, 1, 1]  # once, then twice
-
-
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), tokens=st.integers(1, 40), data=st.data())
 def test_the_largest_of_each_row_are_found_ties_or_none(seed, tokens, data):
     k = data.draw(st.integers(1, tokens))
     x = noise(2, 3, tokens, seed=seed)
     x = (x * 2).round() if data.draw(st.booleans()) else x
-    found = top_keys(x, k)
+    mask, found = keep(x.clone(), k), top_keys(x, k)
+    assert set(mask.exp().unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(keys_of(mask), found)
     assert found.shape == (2, 3, k)
     assert all(len(set(row.tolist())) == k for row in found.flatten(0, 1))
     assert torch.equal(x.gather(-1, found).sort(-1).values, x.topk(k, dim=-1).values.sort(-1).values)

@@ -1,6 +1,6 @@
 """A plan before a long run: what each cell takes, what fits into the budget, and what is cut by a listed priority.
 
-Serves Tables 1 and 2. A plan leaves out whole cells (an arm, a seed); it never shortens a training.
+Serves Tables 1 to 5. A plan leaves out whole cells (an arm, a seed); it never shortens a training.
 """
 
 import heapq

@@ -5,7 +5,7 @@ any result; estimates come from the notebooks' results files. Nothing here looks
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from ecsupport.audit.published import load_claims, load_numbers
 from ecsupport.core.profiles import Run
-from ecsupport.reporting.results import read_results
+from ecsupport.reporting.results import Results, read_results
 
 # fmt: off
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
@@ -76,20 +76,36 @@ def claims_ledger(
     `claims` and `numbers` default to the committed files. ValueError where an estimate names an unknown claim or
     another unit than the claim's, or where two notebooks speak to one claim.
     """
+    return _ledger({notebook: read_results(run, notebook)["estimates"] for notebook in notebooks}, claims, numbers)
+
+
+def verdicts(results: Results, claims: pd.DataFrame | None = None, numbers: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The ledger's rows of the claims that a notebook has estimated so far; columns `COLUMNS`.
+
+    A claim of the same family in another notebook counts as a test not yet done: with that notebook the ledger may
+    support or refute what is undecided here, never the other way round. ValueError as for `claims_ledger`.
+    """
+    ledger = _ledger({results.notebook.name: results.estimates}, claims, numbers)
+    return ledger[ledger["verdict"] != NOT_YET].reset_index(drop=True)
+
+
+def _ledger(
+    of_notebooks: Mapping[str, Sequence[dict[str, Any]]], claims: pd.DataFrame | None, numbers: pd.DataFrame | None
+) -> pd.DataFrame:
     numbers = load_numbers() if numbers is None else numbers
     claims = load_claims(numbers=numbers) if claims is None else claims
-    estimates = _estimates(run, notebooks, claims)
+    estimates = _estimates(of_notebooks, claims)
     rows = [_row(claim, estimates.get(claim["id"]), numbers) for claim in claims.to_dict("records")]
     ledger = pd.DataFrame(rows, columns=[*COLUMNS, "family", "p", "exact"])
     _adjust_within_families(ledger)
     return ledger[COLUMNS]
 
 
-def _estimates(run: Run, notebooks: Sequence[str], claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _estimates(of_notebooks: Mapping[str, Sequence[dict[str, Any]]], claims: pd.DataFrame) -> dict[str, dict[str, Any]]:
     known = dict(zip(claims["id"], claims["unit"], strict=True))
     found: dict[str, dict[str, Any]] = {}
-    for notebook in notebooks:
-        for estimate in read_results(run, notebook)["estimates"]:
+    for notebook, estimates in of_notebooks.items():
+        for estimate in estimates:
             claim = estimate["claim"]
             if claim not in known:
                 raise ValueError(f"{notebook} estimates {claim!r}, which claims.csv does not hold")

@@ -126,6 +126,11 @@ class Results:
         record["decides"] = not trained or self.run.profile.ranks
         self._estimates.append({"claim": claim, **plain, **record, "note": note})
 
+    @property
+    def estimates(self) -> list[dict[str, Any]]:
+        """The rows given to `estimate` so far."""
+        return list(self._estimates)
+
     def missing(self, items: Sequence[str], why: str) -> None:
         """Say that items which the index promises cannot be made from this cohort, and why: the report repeats it."""
         unknown = set(items) - set(self.notebook.items)

@@ -23,8 +23,8 @@ def table(network: nn.Module, side: int) -> pd.DataFrame:
     """One row a stage, in the order of computation, for one image of `side` x `side` pixels.
 
     Columns: stage, parameters, layers (G multiply-accumulates of convolutions and linear layers: the paper's counting),
-    attention (those of scores and weighted values), simulator (those of its self-correlation). The network is left
-    as it was.
+    attention (those of scores and weighted values, of sparse attention for the kept keys alone, whatever is computed
+    and masked), simulator (those of its self-correlation). The network is left as it was.
     """
     counted: dict[str, Counter[str]] = {stage: Counter() for stage in stages(network)}
     with _counting(network, counted), torch.inference_mode():
@@ -81,8 +81,13 @@ def _hook(count: Counter[str]) -> Callable[[nn.Module, tuple, torch.Tensor], Non
         elif isinstance(module, Simulator):
             count["simulator"] += POSITIONS * x.shape[2] ** 2 * x.shape[3]  # F F^T of each position, all heads
         else:
-            keys = next((a for a in arguments[1:] if isinstance(a, torch.Tensor)), None)
-            seen = x.shape[2] if keys is None else keys.shape[-1]
+            kept = next((a for a in arguments[1:] if isinstance(a, torch.Tensor)), None)
+            seen = x.shape[2] if kept is None else _number(kept)
             count["attention"] += 2 * POSITIONS * x.shape[2] * seen * module.out.in_features  # q k^T, then times v
 
     return hook
+
+
+def _number(kept: torch.Tensor) -> int:
+    """Keys of a query that are used, of a mask of kept keys or of the keys themselves."""
+    return int((kept[0, 0, 0, 0] == 0).sum()) if kept.is_floating_point() else kept.shape[-1]

@@ -15,17 +15,16 @@ from ecsupport.screening.lsnet import Selection, Student
 from ecsupport.screening.sparse_attention import importance, number_of_keys, top_keys
 
 
-def teacher_maps(teacher: nn.Module, images: np.ndarray, target_class: int | None = None) -> list[torch.Tensor | None]:
+def teacher_maps(teacher: nn.Module, images: np.ndarray) -> list[torch.Tensor | None]:
     """Equation 10 for images (B, S, S) uint8, by the teacher in eval mode: one (B, P, h, N, N) map a block.
 
-    The loss is that of `target_class`, by default of the class that the teacher predicts, since no label is known at
-    a patient's bedside. A block of a single token gives None. The teacher's own gradients are left cleared.
+    The loss is that of the class that the teacher predicts, since no label is known at a patient's bedside. A block of
+    a single token gives None. The teacher's own gradients are left cleared.
     """
     teacher.eval()
     scores: list[torch.Tensor] = []
     logits = teacher(to_input(images, next(teacher.parameters()).device), scores)
-    target = logits.argmax(-1) if target_class is None else torch.full_like(logits[:, 0], target_class).long()
-    maps = score_gradients(functional.cross_entropy(logits, target), scores)
+    maps = score_gradients(functional.cross_entropy(logits, logits.argmax(-1)), scores)
     teacher.zero_grad()
     return maps
 

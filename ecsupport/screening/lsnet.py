@@ -14,13 +14,19 @@ VARIANTS = ("described", "shared", "released")
 
 
 class Selection(NamedTuple):
-    """What a sparse block decided: keys (B, P, h, N, k), and the simulator's features (B, P, h, N, d) behind them.
+    """What a sparse block decided: the mask of kept keys (B, P, h, N, N), and the features (B, P, h, N, d) behind it.
 
-    Where heads and positions share keys, the features are (B, 1, 1, N, .); without a simulator there are none.
+    Where heads and positions share keys, these are (B, 1, 1, N, N) and (B, 1, 1, N, .). `features` are the simulator's;
+    without one there are none.
     """
 
-    keys: torch.Tensor
+    mask: torch.Tensor
     features: torch.Tensor | None
+
+    @property
+    def keys(self) -> torch.Tensor:
+        """The keys of each query (B, P, h, N, k) int64, made anew whenever they are asked for."""
+        return sparse_attention.keys_of(self.mask).expand(-1, POSITIONS, HEADS, -1, -1)
 
     @property
     def simulated(self) -> torch.Tensor:
@@ -48,7 +54,7 @@ class SparseBlock(Block):
         as_released = variant == "released"
         attention = released.ReleasedAttention if as_released else sparse_attention.SparseAttention
         super().__init__(channels, dim, inner, depth, feed_forward, attention)
-        self.number, self.share, self.shared = number, share, variant == "shared"
+        self.number, self.share, self.shared, self.as_released = number, share, variant == "shared", as_released
         self.drawn = 0  # names the random keys of this network
         self.fusion = fusion
         simulator = released.ReleasedSimulator if as_released else sparse_attention.Simulator
@@ -69,28 +75,28 @@ class SparseBlock(Block):
 
         A single token has nothing to choose: its selection is None, and it is attended to densely.
         """
-        keys, tokens = None, x.shape[2]
-        if tokens > 1:
-            keys, features = self.select(x, rows, guidance, teacher_share)
+        tokens, kept = x.shape[2], None
+        k = sparse_attention.number_of_keys(tokens, self.share)
+        selection = self.select(x, rows, k, guidance, teacher_share) if tokens > 1 else None
         if selections is not None:
-            selections.append(Selection(keys.expand(-1, POSITIONS, HEADS, -1, -1), features) if tokens > 1 else None)
+            selections.append(selection)
+        if selection is not None and k < tokens:
+            kept = selection.keys if k == 1 or self.as_released else selection.mask
         for layer in self.layers:
-            x = layer(x, rows, keys if keys is not None and keys.shape[-1] < tokens else None)
+            x = layer(x, rows, kept)
         return x
 
     def select(
-        self, x: torch.Tensor, rows: int, guidance: torch.Tensor | None = None, teacher_share: float = 0.0
+        self, x: torch.Tensor, rows: int, k: int, guidance: torch.Tensor | None = None, teacher_share: float = 0.0
     ) -> Selection:
-        """Choose the keys of tokens (B, P, N, C), by the simulator's features or, without one, at random.
+        """Choose k keys for each of the tokens (B, P, N, C), by the simulator's features or, without one, at random.
 
-        Where heads and positions share their keys, these are (B, 1, 1, N, k). The simulator learns from the tokens as
-        they are: its loss does not reach the layers that made them.
+        The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
         """
-        k = sparse_attention.number_of_keys(x.shape[2], self.share)
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
             weight = sparse_attention.random_map(*groups, x.shape[2], self.number, self.drawn).to(x.device)
-            return Selection(sparse_attention.top_keys(weight, k).expand(len(x), -1, -1, -1, -1), None)
+            return Selection(sparse_attention.keep(weight, k).expand(len(x), -1, -1, -1, -1), None)
         features = self.simulator(x.detach(), rows)
         return Selection(sparse_attention.choose(features, k, self.fusion, guidance, teacher_share), features)
 

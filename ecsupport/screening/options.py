@@ -40,7 +40,7 @@ OPTIONS = (
     Option(
         "simulation", "features", ("raw",),
         "the text compares 128 features of the maps and does not say how they are trained; the code compares maps",
-        "fixed random features cannot collapse, and do not ask a map near 1 to be one near 1e-7; raw maps differ in "
+        "fixed random features cannot collapse, and do not ask a map near 1 to be one near nought; raw maps differ in "
         "crop from step to step and are not smoothed",
     ),
     Option(
@@ -79,7 +79,7 @@ OPTIONS = (
 
 DECIDED = pd.DataFrame(
     [
-        ("rows of gradients are standardised before Equation 13", "raw ones are near 1e-7: all weights would be equal"),
+        ("rows of gradients are standardised before Equation 13", "raw ones are so small that all weights were equal"),
         ("keys are chosen once, on entry to a block, for all its layers", "one simulator a block, as in the code"),
         ("the simulator's loss stops at the tokens", "it learns to read features, it does not make them"),
         ("phi is a fixed random network", "one that learned along could send every map to one point"),
@@ -87,6 +87,9 @@ DECIDED = pd.DataFrame(
         ("the teacher hands over from .3 to .7 of the training; L_KD has T = 3", "the text has phases, no numbers"),
         ("batches hold as many positive as negative images", "weighs as the code's loss does, with less noise"),
         ("weights are kept from the second half of the last phase", "the code looks at the last epochs"),
+        ("AdamW, weight decay .01; the rate rises over a tenth of a phase and falls as a cosine", "as the code's does"),
+        ("crops of .8 to 1 of a side, mirrored left to right", "the code's may lose the uterus or turn it upside down"),
+        ("first weights after He (convolutions) and Glorot (linear layers)", "the text says random weights"),
     ],
     columns=["decided, without an option", "reason"],
 )  # fmt: skip

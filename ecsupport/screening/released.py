@@ -34,13 +34,13 @@ class ReleasedAttention(SparseAttention):
     """Each query gathers its keys from N copies of its own token, N x N x d numbers each for keys and for values."""
 
     @staticmethod
-    def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """q, k, v: (B, P, h, N, d); keys: (B, P, h, N, m) int64. Returns (B, P, h, N, d), which is v.
+    def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+        """q, k, v: (B, P, h, N, d); kept: (B, P, h, N, m) int64. Returns (B, P, h, N, d), which is v.
 
         All m scores of a query are equal, so that no gradient reaches q or k.
         """
         tokens, width = q.shape[-2:]
-        places = keys.unsqueeze(-1).expand(*keys.shape, width)  # (B, P, h, N, m) -> (B, P, h, N, m, d)
+        places = kept.unsqueeze(-1).expand(*kept.shape, width)  # (B, P, h, N, m) -> (B, P, h, N, m, d)
         own_keys, own_values = (
             x.unsqueeze(-2).repeat(1, 1, 1, 1, tokens, 1).gather(-2, places)  # -> (B, P, h, N, N, d) -> (.., m, d)
             for x in (k, v)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import torch_generator
@@ -26,7 +25,8 @@ from ecsupport.screening.mobilevit import (
 TEMPERATURE = 0.5
 ALPHA = 0.7
 FUSIONS = ("abs_mix", "code")
-CHUNK = 3_000_000  # numbers that are held at a time; of more, some are made again on the way back
+CHUNK = 3_000_000  # numbers of maps that are held at a time
+FAR = 1e30  # below the scores of kept keys
 TINY = 1e-30  # gradients are about 1e-7, far below the usual safeguards against division by zero
 
 
@@ -101,20 +101,31 @@ def number_of_keys(tokens: int, share: float) -> int:
     return max(1, round(share * tokens))
 
 
-def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
-    """The k keys of largest weight for each query: (..., N) -> (..., k) int64, in any order. ValueError for k > N.
+def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
+    """What Equation 15 adds to scores: 0 for the k keys of largest weight of each query, elsewhere what makes exp 0.
 
-    On a CPU by NumPy, in a third of the time that torch takes.
+    weight: (..., N), overwritten by the mask that is returned. ValueError for k > N. On a CPU the k-th largest is found
+    by NumPy's sort, in a fraction of the time that torch's topk takes.
     """
     if k > weight.shape[-1]:
         raise ValueError(f"k = {k} keys of N = {weight.shape[-1]} tokens, expected k <= N")
     if weight.device.type == "cpu":
-        rows = weight.detach().reshape(-1, weight.shape[-1]).numpy()  # (..., N) -> (R, N)
-        lowest = np.partition(rows, -k, axis=-1)[:, -k, None]  # (R, 1), the k-th largest
-        places = np.flatnonzero(rows >= lowest)
-        if len(places) == len(rows) * k:  # no equal values at the border
-            return torch.from_numpy(places % rows.shape[1]).reshape(*weight.shape[:-1], k)  # (R k) -> (..., k)
-    return weight.topk(k, dim=-1, sorted=False).indices
+        rows = weight.reshape(-1, weight.shape[-1])  # (..., N) -> (R, N)
+        ordered = np.sort(rows.numpy(), axis=-1)
+        lowest = ordered[:, -k, None]  # (R, 1), the k-th largest
+        if k == weight.shape[-1] or (ordered[:, -k - 1, None] < lowest).all():  # no equal values at the border
+            return rows.sub_(torch.from_numpy(lowest)).sign_().clamp_(max=0).mul_(FAR).view_as(weight)
+    return torch.full_like(weight, -FAR).scatter_(-1, weight.topk(k, dim=-1, sorted=False).indices, 0)
+
+
+def keys_of(mask: torch.Tensor) -> torch.Tensor:
+    """The keys that a mask of `keep` keeps for each query, in ascending order: (..., N) -> (..., k) int64."""
+    return (mask == 0).nonzero()[:, -1].reshape(*mask.shape[:-1], -1)  # (R k,) -> (..., k)
+
+
+def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
+    """The k keys of largest weight for each query: (..., N) -> (..., k) int64, ascending. ValueError for k > N."""
+    return keys_of(keep(weight.detach().clone(), k))
 
 
 def pieces(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -124,24 +135,24 @@ def pieces(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 @torch.no_grad()
 def choose(features: torch.Tensor, k: int, fusion: str, guidance: torch.Tensor | None, share: float) -> torch.Tensor:
-    """Equations 13 and 14: the k keys of each query, (B, P, h, N, k) int64; the choice itself has no derivative.
+    """Equations 13 and 14: the mask of the k keys of each query, (B, P, h, N, N); the choice has no derivative.
 
-    features: (B, P, h, N, d), or (B, 1, 1, N, .) for keys shared by all; guidance: (B, P, h, N, N), a teacher's
-    gradient that weighs `share` against the simulated one.
+    features: (B, P, h, N, d), or (B, 1, 1, N, .) for keys shared by all, as the mask then is; guidance:
+    (B, P, h, N, N), a teacher's gradient that weighs `share` against the simulated one.
     """
     guidance = None if share == 0 else guidance
     if guidance is not None and features.shape[1:3] == (1, 1):
         guidance = guidance.mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
-    found, begin = [], 0
+    masks, begin = [], 0
     for part in pieces(features):
         if guidance is None and fusion == "code":  # rises with the gradient, as SELU does: neither changes the order
             weight = correlate(part)
         else:
             given = None if guidance is None else guidance[begin : begin + len(part)]
             weight = importance(mix(given, part, share), fusion)
-        found.append(top_keys(weight, k))
+        masks.append(keep(weight, k))
         begin += len(part)
-    return torch.cat(found)
+    return torch.cat(masks) if len(masks) > 1 else masks[0]
 
 
 def random_map(positions: int, heads: int, tokens: int, block: int, drawn: int) -> torch.Tensor:
@@ -150,58 +161,26 @@ def random_map(positions: int, heads: int, tokens: int, block: int, drawn: int) 
     return torch.randn(positions, heads, tokens, tokens, generator=generator)[None]
 
 
-def gather_keys(x: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Rows of x (B, P, h, N, d) at `keys` (B, P, h, N, k) -> (B, P, h, N, k, d); never N x N x d."""
-    tokens = x.shape[-2]
-    start = torch.arange(x.shape[:-2].numel(), device=x.device) * tokens  # first row of each batch, position and head
-    rows = keys.flatten(0, 2).flatten(1) + start[:, None]  # (B, P, h, N, k) -> (B P h, N k)
-    found = x.flatten(0, 3).index_select(0, rows.flatten())  # (B P h N, d) -> (B P h N k, d)
-    return found.reshape(*keys.shape, x.shape[-1])  # -> (B, P, h, N, k, d)
-
-
 class SparseAttention(Attention):
     """Attention in which each query sees its chosen keys only."""
 
-    def forward(self, x: torch.Tensor, keys: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, P, N, C) -> (B, P, N, C); keys: (B, P, h, N, k) int64, None for dense attention."""
-        if keys is None:
+    def forward(self, x: torch.Tensor, kept: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, P, N, C) -> (B, P, N, C); kept: as in `attend_to`, None for dense attention."""
+        if kept is None:
             return super().forward(x)
         q, k, v = (split_heads(part) for part in self.queries_keys_values(x).chunk(3, dim=-1))
-        return self.out(merge_heads(self.attend_to(q, k, v, keys)))
+        return self.out(merge_heads(self.attend_to(q, k, v, kept)))
 
     @staticmethod
-    def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """Equation 15: softmax over the chosen keys of q k^T / sqrt(d), all others weigh 0.
 
-        q, k, v: (B, P, h, N, d); keys: (B, P, h, N, k) int64, or (B, 1, 1, N, k) for all heads and positions alike.
-        Returns (B, P, h, N, d). Where much was gathered, it is gathered once more on the way back.
+        q, k, v: (B, P, h, N, d); kept: a mask of `keep`, (B, P, h, N, N) or (B, 1, 1, N, N) for all heads and positions
+        alike; or the one key of each query, (B, P, h, N, 1) int64. Returns (B, P, h, N, d). Of a few hundred tokens
+        all scores are made in less time than it takes to gather a few keys for each query.
         """
-        attend, chosen = (attend_to_shared, keys[:, 0, 0]) if keys.shape[1:3] == (1, 1) else (attend_to_each, keys)
-        if torch.is_grad_enabled() and q.numel() * keys.shape[-1] > CHUNK:
-            return checkpoint(attend, q, k, v, chosen, use_reentrant=False, preserve_rng_state=False)
-        return attend(q, k, v, chosen)
-
-
-def attend_to_each(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Equation 15 where each head and position sees its own keys (B, P, h, N, k); shapes as above."""
-    scores = (gather_keys(k, keys) * q.unsqueeze(-2)).sum(-1) * q.shape[-1] ** -0.5  # (B, P, h, N, k)
-    return (scores.softmax(-1).unsqueeze(-1) * gather_keys(v, keys)).sum(-2)  # -> (B, P, h, N, d)
-
-
-def attend_to_shared(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Equation 15 where all heads and positions see the same keys (B, N, k): whole tokens are gathered, row by row.
-
-    q, k, v: (B, P, h, N, d). Returns (B, P, h, N, d).
-    """
-    positions, heads, tokens = q.shape[1:4]
-    start = torch.arange(len(q), device=q.device)[:, None] * tokens  # first row of each image
-    rows = (keys.flatten(1) + start).flatten()  # (B, N, k) -> (B, N k) -> (B N k)
-
-    def gathered(x: torch.Tensor) -> torch.Tensor:
-        table = x.permute(0, 3, 1, 2, 4).flatten(2).flatten(0, 1)  # (B, P, h, N, d) -> (B, N, P h d) -> (B N, P h d)
-        found = table.index_select(0, rows)  # (B N k, P h d)
-        return found.reshape(*keys.shape, positions, heads, -1)  # -> (B, N, k, P, h, d)
-
-    scores = (gathered(k) * q.permute(0, 3, 1, 2, 4).unsqueeze(2)).sum(-1) * q.shape[-1] ** -0.5  # (B, N, k, P, h)
-    values = (scores.softmax(2).unsqueeze(-1) * gathered(v)).sum(2)  # -> (B, N, P, h, d)
-    return values.permute(0, 2, 3, 1, 4)  # -> (B, P, h, N, d)
+        if not kept.is_floating_point():  # a softmax over one key is 1
+            return v.gather(-2, kept.expand_as(v))
+        flat = (x.flatten(0, 1) for x in (q, k, v))  # (B, P, h, N, d) -> (B P, h, N, d)
+        mask = kept.expand(-1, POSITIONS, -1, -1, -1).flatten(0, 1)  # (B, ., ., N, N) -> (B P, ., N, N)
+        return functional.scaled_dot_product_attention(*flat, attn_mask=mask).unflatten(0, q.shape[:2])
