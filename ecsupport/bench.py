@@ -80,12 +80,11 @@ def quantile(values: np.ndarray, q: float = 0.5) -> tuple[float, float, float]:
 def interleaved(*steps: Callable[[], object], rounds: int = 40, warm_up: int = 5) -> np.ndarray:
     """Seconds of each step function (steps, rounds); taken in turn, so that what slows one slows all.
 
-    Every round begins with another one: none always follows the same.
+    Every round has an order of its own: none always finds the memory as the same other one left it.
     """
-    taken = np.zeros((len(steps), warm_up + rounds))
+    taken, order = np.zeros((len(steps), warm_up + rounds)), np.random.default_rng(len(steps))
     for number in progress.bar(range(warm_up + rounds), "rounds"):
-        for place in range(len(steps)):
-            which = (place + number) % len(steps)
+        for which in order.permutation(len(steps)):
             start = time.perf_counter()
             steps[which]()
             taken[which, number] = time.perf_counter() - start

@@ -42,7 +42,7 @@ def test_a_convolution_and_a_linear_layer_by_hand():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_torch_counts_as_many(name):
-    """Two operations a multiply-accumulate. With all keys, since attention to few is no matrix product."""
+    """Two operations a multiply-accumulate. With all keys, since of few those alone are counted."""
     counted = network(name, key_share=1.0).eval()
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         counted(torch.zeros(1, 1, 128, 128))

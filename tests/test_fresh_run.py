@@ -90,9 +90,8 @@ def test_the_smoke_networks_have_learnt(smoke):
     assert peers["roc_auc"].mean() > 0.6  # it has hardly begun to learn after as many steps
 
 
-LUCK = (
-    0.06  # SD of the AUC over trainings on labels that say nothing, on top of the patients' error; .05 in six of them
-)
+# SD of the AUC over trainings on labels that say nothing, without the patients' error: .05 in six of them
+LUCK = 0.06
 
 
 def saying_nothing(rows, rng):

@@ -325,18 +325,19 @@ def test_a_claim_that_cannot_be_assessed_says_so(run):
     assert made.loc[0, ["verdict", "note"]].tolist() == ["not assessable", "no MRI in this manifest"]
 
 
-@pytest.mark.parametrize("assessed", [None, False], ids=["not yet", "not assessable"])
+@pytest.mark.parametrize("assessed", ["not yet", "not assessable", "untrained"])
 @pytest.mark.parametrize(
     ("p", "waiting", "expected", "adjusted"),
     [(0.04, False, SUPPORTED, 0.04), (0.04, True, UNDECIDED, 0.08), (0.01, True, SUPPORTED, 0.02)],
 )
 def test_holm_counts_every_claim_of_the_family_tested_or_not(run, p, waiting, expected, adjusted, assessed):
     gain = {"value": 0.04, "low": 0.01, "high": 0.07, "n": 60, "p": p}
+    run = dataclasses.replace(run, profile=dataclasses.replace(run.profile, ranks=False))
     results = Results(run, "01_first")
     results.table(FRAME, "table_1", caption="Published & computed")
     results.estimate("gain", **gain)
-    if waiting and assessed is False:
-        results.estimate("later", None, assessable=False, note="no patients")
+    if waiting and assessed != "not yet":
+        results.estimate("later", None, assessable=False, trained=assessed == "untrained", note="no patients")
     results.finish()
     made = claims_ledger(run, ["01_first"], claims(GAIN, *[LATER] * waiting), NUMBERS)
     assert made.loc[0, "verdict"] == expected
@@ -344,7 +345,8 @@ def test_holm_counts_every_claim_of_the_family_tested_or_not(run, p, waiting, ex
 
 
 @pytest.mark.parametrize(("p", "alone"), [(0.04, UNDECIDED), (0.01, SUPPORTED)])
-def test_a_notebook_sees_its_own_verdicts_before_the_ledger_and_none_that_the_ledger_takes_back(run, p, alone):
+def test_a_notebook_sees_its_own_verdicts_before_the_ledger(run, p, alone):
+    """What other notebooks test in the family counts as not yet done: the ledger can only decide more."""
     results = Results(run, "01_first")
     results.table(FRAME, "table_1", caption="Published & computed")
     results.estimate("gain", 0.04, 0.01, 0.07, n=60, p=p)

@@ -513,10 +513,10 @@ def test_students_of_one_teacher_learn_as_if_alone(alone, tmp_path, monkeypatch)
 def test_several_groups_and_a_divided_one_end_in_the_same_bits(alone, tmp_path, monkeypatch):
     monkeypatch.setenv("ECSUPPORT_HEADLESS", "1")
     specs = elsewhere(monkeypatch, tmp_path, 42, 43)
-    first, two_seeds = specs[:2], [specs[0], specs[len(alone)]]
+    first, two_seeds = specs[:3], [specs[0], specs[len(alone)]]
     assert content(artefacts.ensure_all(two_seeds, 2)[0]) == alone[0]
     shutil.rmtree(tmp_path / "store" / "screening")
-    assert [content(folder) for folder in artefacts.ensure_all(first, 2)] == alone[:2]
+    assert [content(folder) for folder in artefacts.ensure_all(first, 2)] == alone[:3]
 
 
 def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone, tmp_path, monkeypatch):

@@ -89,11 +89,23 @@ def test_a_token_reaches_its_neighbours_but_as_released_tokens_far_away(kind, ne
         assert touched.sum() > 50
 
 
-def test_shared_keys_are_each_head_s_keys_where_all_agree():
+@pytest.mark.parametrize("cached", [1, 200, sparse_attention.CACHED])
+def test_shared_keys_are_each_head_s_keys_where_all_agree(cached, monkeypatch):
+    """Masked or gathered, in whatever pieces."""
+    monkeypatch.setattr(sparse_attention, "CACHED", cached)
     q, k, v = (noise(2, 4, 4, 9, 5, seed=part) for part in "qkv")
     mask = keep(noise(2, 1, 1, 9, 9), 3)
-    of_each = SparseAttention.attend_to(q, k, v, mask.expand(-1, 4, 4, -1, -1))
-    torch.testing.assert_close(SparseAttention.attend_to(q, k, v, mask), of_each)
+    of_each = mask.expand(-1, 4, 4, -1, -1)
+    expected = SparseAttention.attend_to(q, k, v, of_each)
+    for kept in (mask, keys_of(mask), keys_of(of_each)):
+        torch.testing.assert_close(SparseAttention.attend_to(q, k, v, kept), expected)
+
+
+def test_shared_keys_mean_the_same_with_derivatives_and_without():
+    network, image = student("shared", key_share=0.2).eval(), noise(2, 1, SIZE, SIZE)
+    with torch.no_grad():
+        without = network(image)
+    torch.testing.assert_close(without, network(image).detach())
 
 
 def test_the_shared_map_is_the_mean_over_heads_and_positions():

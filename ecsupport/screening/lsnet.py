@@ -54,7 +54,7 @@ class SparseBlock(Block):
         as_released = variant == "released"
         attention = released.ReleasedAttention if as_released else sparse_attention.SparseAttention
         super().__init__(channels, dim, inner, depth, feed_forward, attention)
-        self.number, self.share, self.shared, self.as_released = number, share, variant == "shared", as_released
+        self.number, self.share, self.shared, self.by_key = number, share, variant == "shared", as_released
         self.drawn = 0  # names the random keys of this network
         self.fusion = fusion
         simulator = released.ReleasedSimulator if as_released else sparse_attention.Simulator
@@ -81,7 +81,9 @@ class SparseBlock(Block):
         if selections is not None:
             selections.append(selection)
         if selection is not None and k < tokens:
-            kept = selection.keys if k == 1 or self.as_released else selection.mask
+            # one row fetched for all heads and positions costs less than a mask, which derivatives need
+            by_key = k == 1 or self.by_key or (self.shared and not torch.is_grad_enabled())
+            kept = sparse_attention.keys_of(selection.mask) if by_key else selection.mask
         for layer in self.layers:
             x = layer(x, rows, kept)
         return x

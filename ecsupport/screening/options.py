@@ -79,7 +79,7 @@ OPTIONS = (
 
 DECIDED = pd.DataFrame(
     [
-        ("rows of gradients are standardised before Equation 13", "raw ones are so small that all weights were equal"),
+        ("rows of gradients are standardised before Equation 13", "raw ones are so small that weights hardly differ"),
         ("keys are chosen once, on entry to a block, for all its layers", "one simulator a block, as in the code"),
         ("the simulator's loss stops at the tokens", "it learns to read features, it does not make them"),
         ("phi is a fixed random network", "one that learned along could send every map to one point"),

@@ -25,9 +25,10 @@ from ecsupport.screening.mobilevit import (
 TEMPERATURE = 0.5
 ALPHA = 0.7
 FUSIONS = ("abs_mix", "code")
-CHUNK = 3_000_000  # numbers of maps that are held at a time
+CHUNK = 3_000_000  # numbers of simulated maps that are held at a time
+CACHED = 2**17  # numbers of gathered keys that are held at a time: they fit a core's own cache
 FAR = 1e30  # below the scores of kept keys
-TINY = 1e-30  # gradients are about 1e-7, far below the usual safeguards against division by zero
+TINY = 1e-30  # gradients may lie far below the usual safeguards against division by zero
 
 
 class Simulator(nn.Module):
@@ -104,12 +105,12 @@ def number_of_keys(tokens: int, share: float) -> int:
 def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
     """What Equation 15 adds to scores: 0 for the k keys of largest weight of each query, elsewhere what makes exp 0.
 
-    weight: (..., N), overwritten by the mask that is returned. ValueError for k > N. On a CPU the k-th largest is found
-    by NumPy's sort, in a fraction of the time that torch's topk takes.
+    weight: (..., N), which may be overwritten by the mask that is returned. ValueError for k > N. On a CPU the k-th
+    largest is found by NumPy's sort, in a fraction of the time that torch's topk takes.
     """
     if k > weight.shape[-1]:
         raise ValueError(f"k = {k} keys of N = {weight.shape[-1]} tokens, expected k <= N")
-    if weight.device.type == "cpu":
+    if weight.is_cpu:
         rows = weight.reshape(-1, weight.shape[-1])  # (..., N) -> (R, N)
         ordered = np.sort(rows.numpy(), axis=-1)
         lowest = ordered[:, -k, None]  # (R, 1), the k-th largest
@@ -119,8 +120,14 @@ def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def keys_of(mask: torch.Tensor) -> torch.Tensor:
-    """The keys that a mask of `keep` keeps for each query, in ascending order: (..., N) -> (..., k) int64."""
-    return (mask == 0).nonzero()[:, -1].reshape(*mask.shape[:-1], -1)  # (R k,) -> (..., k)
+    """The keys that a mask of `keep` keeps for each query, in ascending order: (..., N) -> (..., k) int64.
+
+    As in `keep`, NumPy is the faster one on a CPU.
+    """
+    rows = mask.reshape(-1, mask.shape[-1])  # (..., N) -> (R, N)
+    flat = torch.from_numpy(np.flatnonzero(rows.numpy() == 0)) if rows.is_cpu else (rows.flatten() == 0).nonzero()
+    start = torch.arange(0, rows.numel(), rows.shape[1], device=rows.device)[:, None]  # of each row
+    return (flat.reshape(len(rows), -1) - start).reshape(*mask.shape[:-1], -1)  # (R k) -> (R, k) -> (..., k)
 
 
 def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
@@ -175,12 +182,33 @@ class SparseAttention(Attention):
     def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """Equation 15: softmax over the chosen keys of q k^T / sqrt(d), all others weigh 0.
 
-        q, k, v: (B, P, h, N, d); kept: a mask of `keep`, (B, P, h, N, N) or (B, 1, 1, N, N) for all heads and positions
-        alike; or the one key of each query, (B, P, h, N, 1) int64. Returns (B, P, h, N, d). Of a few hundred tokens
-        all scores are made in less time than it takes to gather a few keys for each query.
+        q, k, v: (B, P, h, N, d); kept: a mask of `keep` or its `keys_of`, (B, P, h, N, .), or (B, 1, 1, N, .) for all
+        heads and positions alike. Returns (B, P, h, N, d). With a mask all scores are made; with keys, theirs alone.
         """
-        if not kept.is_floating_point():  # a softmax over one key is 1
-            return v.gather(-2, kept.expand_as(v))
+        if not kept.is_floating_point():
+            return v.gather(-2, kept.expand_as(v)) if kept.shape[-1] == 1 else gather(q, k, v, kept)
         flat = (x.flatten(0, 1) for x in (q, k, v))  # (B, P, h, N, d) -> (B P, h, N, d)
         mask = kept.expand(-1, POSITIONS, -1, -1, -1).flatten(0, 1)  # (B, ., ., N, N) -> (B P, ., N, N)
         return functional.scaled_dot_product_attention(*flat, attn_mask=mask).unflatten(0, q.shape[:2])
+
+
+def gather(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Equation 15 from the chosen keys alone, as in `SparseAttention.attend_to`; without derivatives.
+
+    Where m = P h heads and positions share keys, their parts of a key are fetched as one row of m d numbers, and a
+    matrix of zeros and ones adds up, or repeats, what belongs to each; else m = 1.
+    """
+    shared, (tokens, d), few = keys.shape[1:3] == (1, 1), q.shape[3:], keys.shape[-1]
+    m = q.shape[1:3].numel() if shared else 1
+    # (B, P, h, N, d) -> (B, N, P, h, d) -> (B N, m d); unless shared -> (B P h N, d)
+    queries, rows, values = ((x.movedim(3, 1) if shared else x).reshape(-1, m * d) for x in (q, k, v))
+    start = torch.arange(0, len(rows), tokens, device=q.device)[:, None]  # of each sequence of tokens in `rows`
+    chosen = (keys.reshape(len(start), -1) + start).reshape(-1, few)  # -> (B g, N k) -> (B g N, k)
+    each = torch.eye(m, dtype=q.dtype, device=q.device).repeat_interleave(d, 0)  # (m d, m)
+    size, out = max(1, CACHED // (few * m * d)), []
+    for some, those in zip((queries * d**-0.5).split(size), chosen.split(size), strict=True):
+        own, theirs = (x.index_select(0, those.flatten()).unflatten(0, those.shape) for x in (rows, values))
+        weights = (own.mul_(some[:, None]) @ each).softmax(1)  # (R, k, m d) -> (R, k, m)
+        out.append(theirs.mul_(weights @ each.T).sum(1))  # (R, k, m d) -> (R, m d)
+    found = torch.cat(out)
+    return found.reshape(len(q), tokens, *q.shape[1:3], d).movedim(1, 3) if shared else found.reshape(q.shape)
