@@ -30,7 +30,6 @@ from ecsupport.screening.sparse_attention import (
     SparseAttention,
     importance,
     keep,
-    keys_of,
     number_of_keys,
     random_map,
     simulate,
@@ -83,12 +82,13 @@ def test_a_query_attends_to_its_keys_alone(seed, tokens, data):
     """Equation 15 query by query, and its gradients, from the keys gathered."""
     k = data.draw(st.integers(1, tokens))
     parts = [noise(2, 4, 4, tokens, 3, seed=f"{seed} {part}").requires_grad_() for part in "qkv"]
-    mask = keep(noise(2, 4, 4, tokens, tokens, seed=seed), k)
-    places = keys_of(mask)[..., None].expand(2, 4, 4, tokens, k, 3)
+    weight = noise(2, 4, 4, tokens, tokens, seed=seed)
+    keys, mask = top_keys(weight, k), keep(weight, k)
+    places = keys[..., None].expand(2, 4, 4, tokens, k, 3)
     own_keys, own_values = (x.unsqueeze(-3).expand(2, 4, 4, tokens, tokens, 3).gather(-2, places) for x in parts[1:])
     weight = ((parts[0].unsqueeze(-2) * own_keys).sum(-1) / 3**0.5).softmax(-1)
     by_hand = (weight.unsqueeze(-1) * own_values).sum(-2)
-    for kept in [mask, keys_of(mask)] if k == 1 else [mask]:
+    for kept in [mask, keys] if k == 1 else [mask]:
         found = SparseAttention.attend_to(*parts, kept)
         torch.testing.assert_close(found, by_hand)
         for one, other in zip(

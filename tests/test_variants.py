@@ -18,7 +18,6 @@ from ecsupport.screening.sparse_attention import (
     correlate,
     importance,
     keep,
-    keys_of,
     simulate,
     top_keys,
 )
@@ -69,9 +68,9 @@ def test_queries_and_keys_learn_but_not_as_released(variant):
 
 def test_as_released_every_token_sees_itself_alone():
     q, k, v = (noise(2, 4, 4, 9, 5, seed=part) for part in "qkv")
-    mask = keep(noise(2, 4, 4, 9, 9), 4)
-    torch.testing.assert_close(ReleasedAttention.attend_to(q, k, v, keys_of(mask)), v)
-    assert not torch.allclose(SparseAttention.attend_to(q, k, v, mask), v)
+    keys = top_keys(noise(2, 4, 4, 9, 9), 4)
+    torch.testing.assert_close(ReleasedAttention.attend_to(q, k, v, keys), v)
+    assert not torch.allclose(SparseAttention.attend_to(q, k, v, keys), v)
 
 
 @pytest.mark.parametrize(("kind", "near"), [(ConvolutionalFeedForward, True), (ReleasedFeedForward, False)])
@@ -94,11 +93,14 @@ def test_shared_keys_are_each_head_s_keys_where_all_agree(cached, monkeypatch):
     """Masked or gathered, in whatever pieces."""
     monkeypatch.setattr(sparse_attention, "CACHED", cached)
     q, k, v = (noise(2, 4, 4, 9, 5, seed=part) for part in "qkv")
-    mask = keep(noise(2, 1, 1, 9, 9), 3)
-    of_each = mask.expand(-1, 4, 4, -1, -1)
-    expected = SparseAttention.attend_to(q, k, v, of_each)
-    for kept in (mask, keys_of(mask), keys_of(of_each)):
-        torch.testing.assert_close(SparseAttention.attend_to(q, k, v, kept), expected)
+    weight = noise(2, 1, 1, 9, 9)
+    keys, mask = top_keys(weight, 3), keep(weight, 3)
+    expected, *others = (
+        SparseAttention.attend_to(q, k, v, kept)
+        for kept in (mask.expand(-1, 4, 4, -1, -1), mask, keys, keys.expand(-1, 4, 4, -1, -1))
+    )
+    for found in others:
+        torch.testing.assert_close(found, expected)
 
 
 def test_shared_keys_mean_the_same_with_derivatives_and_without():
@@ -154,7 +156,8 @@ def test_the_largest_of_each_row_are_found_ties_or_none(seed, tokens, data):
     x = (x * 2).round() if data.draw(st.booleans()) else x
     mask, found = keep(x.clone(), k), top_keys(x, k)
     assert set(mask.exp().unique().tolist()) <= {0.0, 1.0}
-    assert torch.equal(keys_of(mask), found)
+    assert torch.equal(mask == 0, torch.zeros_like(x).scatter(-1, found, 1).bool())
+    assert torch.equal(found, found.sort(-1).values)
     assert found.shape == (2, 3, k)
     assert all(len(set(row.tolist())) == k for row in found.flatten(0, 1))
     assert torch.equal(x.gather(-1, found).sort(-1).values, x.topk(k, dim=-1).values.sort(-1).values)

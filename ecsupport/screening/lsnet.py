@@ -14,19 +14,22 @@ VARIANTS = ("described", "shared", "released")
 
 
 class Selection(NamedTuple):
-    """What a sparse block decided: the mask of kept keys (B, P, h, N, N), and the features (B, P, h, N, d) behind it.
+    """What a sparse block decided: what it keeps, (B, P, h, N, .), and the features (B, P, h, N, d) behind it.
 
-    Where heads and positions share keys, these are (B, 1, 1, N, N) and (B, 1, 1, N, .). `features` are the simulator's;
-    without one there are none.
+    `kept`: a mask or the keys, as `SparseAttention.attend_to` takes them. Where heads and positions share keys, both
+    are (B, 1, 1, N, .). `features` are the simulator's; without one there are none.
     """
 
-    mask: torch.Tensor
+    kept: torch.Tensor
     features: torch.Tensor | None
 
     @property
     def keys(self) -> torch.Tensor:
-        """The keys of each query (B, P, h, N, k) int64, made anew whenever they are asked for."""
-        return sparse_attention.keys_of(self.mask).expand(-1, POSITIONS, HEADS, -1, -1)
+        """The keys of each query (B, P, h, N, k) int64, ascending, made anew whenever they are asked for."""
+        kept = self.kept
+        if kept.is_floating_point():
+            kept = (kept == 0).nonzero()[:, -1].reshape(*kept.shape[:-1], -1)  # (R k,) -> (B, P, h, N, k)
+        return kept.expand(-1, POSITIONS, HEADS, -1, -1)
 
     @property
     def simulated(self) -> torch.Tensor:
@@ -75,15 +78,12 @@ class SparseBlock(Block):
 
         A single token has nothing to choose: its selection is None, and it is attended to densely.
         """
-        tokens, kept = x.shape[2], None
+        tokens = x.shape[2]
         k = sparse_attention.number_of_keys(tokens, self.share)
         selection = self.select(x, rows, k, guidance, teacher_share) if tokens > 1 else None
         if selections is not None:
             selections.append(selection)
-        if selection is not None and k < tokens:
-            # one row fetched for all heads and positions costs less than a mask, which derivatives need
-            by_key = k == 1 or self.by_key or (self.shared and not torch.is_grad_enabled())
-            kept = sparse_attention.keys_of(selection.mask) if by_key else selection.mask
+        kept = selection.kept if selection is not None and k < tokens else None
         for layer in self.layers:
             x = layer(x, rows, kept)
         return x
@@ -95,12 +95,16 @@ class SparseBlock(Block):
 
         The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
         """
+        # to fetch one row for all heads and positions costs less than a mask; derivatives need the mask
+        by_key = k == 1 or self.by_key or (self.shared and not torch.is_grad_enabled())
+        pick = sparse_attention.top_keys if by_key else sparse_attention.keep
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
             weight = sparse_attention.random_map(*groups, x.shape[2], self.number, self.drawn).to(x.device)
-            return Selection(sparse_attention.keep(weight, k).expand(len(x), -1, -1, -1, -1), None)
+            return Selection(pick(weight, k).expand(len(x), -1, -1, -1, -1), None)
         features = self.simulator(x.detach(), rows)
-        return Selection(sparse_attention.choose(features, k, self.fusion, guidance, teacher_share), features)
+        kept = sparse_attention.choose(features, k, self.fusion, guidance, teacher_share, pick)
+        return Selection(kept, features)
 
 
 class Student(MobileViT):

@@ -4,6 +4,8 @@ A simulator guesses, from the tokens alone, the gradient of the loss with respec
 then attends only to the k keys whose gradients matter most.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
@@ -102,37 +104,44 @@ def number_of_keys(tokens: int, share: float) -> int:
     return max(1, round(share * tokens))
 
 
-def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
-    """What Equation 15 adds to scores: 0 for the k keys of largest weight of each query, elsewhere what makes exp 0.
+def kth_largest(weight: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Rows of the weight (..., N) -> (R, N), and the k-th largest of each (R, 1). ValueError for k > N.
 
-    weight: (..., N), which may be overwritten by the mask that is returned. ValueError for k > N. On a CPU the k-th
-    largest is found by NumPy's sort, in a fraction of the time that torch's topk takes.
+    By NumPy's sort, which takes a fraction of the time of torch's topk; None on another device than a CPU, and where
+    k + 1 numbers of a row are as large, which leave the choice to topk.
     """
     if k > weight.shape[-1]:
         raise ValueError(f"k = {k} keys of N = {weight.shape[-1]} tokens, expected k <= N")
-    if weight.is_cpu:
-        rows = weight.reshape(-1, weight.shape[-1])  # (..., N) -> (R, N)
-        ordered = np.sort(rows.numpy(), axis=-1)
-        lowest = ordered[:, -k, None]  # (R, 1), the k-th largest
-        if k == weight.shape[-1] or (ordered[:, -k - 1, None] < lowest).all():  # no equal values at the border
-            return rows.sub_(torch.from_numpy(lowest)).sign_().clamp_(max=0).mul_(FAR).view_as(weight)
-    return torch.full_like(weight, -FAR).scatter_(-1, weight.topk(k, dim=-1, sorted=False).indices, 0)
+    if not weight.is_cpu:
+        return None
+    rows = weight.reshape(-1, weight.shape[-1])  # (..., N) -> (R, N)
+    ordered = np.sort(rows.numpy(), axis=-1)
+    lowest = ordered[:, -k, None]
+    unique = k == weight.shape[-1] or (ordered[:, -k - 1, None] < lowest).all()
+    return (rows, torch.from_numpy(lowest)) if unique else None
 
 
-def keys_of(mask: torch.Tensor) -> torch.Tensor:
-    """The keys that a mask of `keep` keeps for each query, in ascending order: (..., N) -> (..., k) int64.
+def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
+    """What Equation 15 adds to scores: 0 for the k keys of largest weight of each query, elsewhere what makes exp 0.
 
-    As in `keep`, NumPy is the faster one on a CPU.
+    weight: (..., N), which may be overwritten by the mask that is returned. ValueError for k > N.
     """
-    rows = mask.reshape(-1, mask.shape[-1])  # (..., N) -> (R, N)
-    flat = torch.from_numpy(np.flatnonzero(rows.numpy() == 0)) if rows.is_cpu else (rows.flatten() == 0).nonzero()
-    start = torch.arange(0, rows.numel(), rows.shape[1], device=rows.device)[:, None]  # of each row
-    return (flat.reshape(len(rows), -1) - start).reshape(*mask.shape[:-1], -1)  # (R k) -> (R, k) -> (..., k)
+    found = kth_largest(weight, k)
+    if found is None:
+        return torch.full_like(weight, -FAR).scatter_(-1, weight.topk(k, dim=-1, sorted=False).indices, 0)
+    rows, lowest = found
+    return rows.sub_(lowest).sign_().clamp_(max=0).mul_(FAR).view_as(weight)
 
 
 def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
     """The k keys of largest weight for each query: (..., N) -> (..., k) int64, ascending. ValueError for k > N."""
-    return keys_of(keep(weight.detach().clone(), k))
+    found = kth_largest(weight.detach(), k)
+    if found is None:
+        return weight.topk(k, dim=-1, sorted=False).indices.sort(-1).values
+    rows, lowest = found
+    flat = torch.from_numpy(np.flatnonzero(rows.numpy() >= lowest.numpy())).view(len(rows), k)  # (R k,) -> (R, k)
+    start = torch.arange(0, rows.numel(), rows.shape[1])[:, None]  # of each row
+    return (flat - start).view(*weight.shape[:-1], k)  # (R, k) -> (..., k)
 
 
 def pieces(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -141,25 +150,32 @@ def pieces(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 @torch.no_grad()
-def choose(features: torch.Tensor, k: int, fusion: str, guidance: torch.Tensor | None, share: float) -> torch.Tensor:
-    """Equations 13 and 14: the mask of the k keys of each query, (B, P, h, N, N); the choice has no derivative.
+def choose(
+    features: torch.Tensor,
+    k: int,
+    fusion: str,
+    guidance: torch.Tensor | None,
+    share: float,
+    pick: Callable[[torch.Tensor, int], torch.Tensor] = keep,
+) -> torch.Tensor:
+    """Equations 13 and 14: the k keys of each query, (B, P, h, N, .), by `keep` or `top_keys`; without derivative.
 
-    features: (B, P, h, N, d), or (B, 1, 1, N, .) for keys shared by all, as the mask then is; guidance:
+    features: (B, P, h, N, d), or (B, 1, 1, N, .) for keys shared by all, as the result then is; guidance:
     (B, P, h, N, N), a teacher's gradient that weighs `share` against the simulated one.
     """
     guidance = None if share == 0 else guidance
     if guidance is not None and features.shape[1:3] == (1, 1):
         guidance = guidance.mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
-    masks, begin = [], 0
+    kept, begin = [], 0
     for part in pieces(features):
         if guidance is None and fusion == "code":  # rises with the gradient, as SELU does: neither changes the order
             weight = correlate(part)
         else:
             given = None if guidance is None else guidance[begin : begin + len(part)]
             weight = importance(mix(given, part, share), fusion)
-        masks.append(keep(weight, k))
+        kept.append(pick(weight, k))
         begin += len(part)
-    return torch.cat(masks) if len(masks) > 1 else masks[0]
+    return torch.cat(kept) if len(kept) > 1 else kept[0]
 
 
 def random_map(positions: int, heads: int, tokens: int, block: int, drawn: int) -> torch.Tensor:
@@ -182,8 +198,8 @@ class SparseAttention(Attention):
     def attend_to(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """Equation 15: softmax over the chosen keys of q k^T / sqrt(d), all others weigh 0.
 
-        q, k, v: (B, P, h, N, d); kept: a mask of `keep` or its `keys_of`, (B, P, h, N, .), or (B, 1, 1, N, .) for all
-        heads and positions alike. Returns (B, P, h, N, d). With a mask all scores are made; with keys, theirs alone.
+        q, k, v: (B, P, h, N, d); kept: a mask of `keep` or keys of `top_keys`, (B, P, h, N, .), or (B, 1, 1, N, .)
+        for all heads and positions alike. Returns (B, P, h, N, d). A mask needs all scores, keys need theirs alone.
         """
         if not kept.is_floating_point():
             return v.gather(-2, kept.expand_as(v)) if kept.shape[-1] == 1 else gather(q, k, v, kept)
