@@ -110,11 +110,13 @@ def test_shared_keys_mean_the_same_with_derivatives_and_without():
     torch.testing.assert_close(without, network(image).detach())
 
 
-def test_the_shared_map_is_the_mean_over_heads_and_positions():
+def test_the_shared_map_is_the_mean_over_heads_of_the_mean_over_pixels():
     each, shared = (initialise(Simulator(8, shared), torch_generator("test")).eval() for shared in (False, True))
-    x = noise(2, 4, 12, 8)
+    x = noise(2, 1, 12, 8).expand(2, 4, 12, 8)
     expected = correlate(each(x, 3)).mean((1, 2), keepdim=True)
     torch.testing.assert_close(correlate(shared(x, 3)), expected)
+    apart = torch.tensor([3.0, -1.0, -1.0, -1.0])[:, None, None]
+    torch.testing.assert_close(correlate(shared(x + apart, 3)), expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -28,7 +28,7 @@ TEMPERATURE = 0.5
 ALPHA = 0.7
 FUSIONS = ("abs_mix", "code")
 CHUNK = 3_000_000  # numbers of simulated maps that are held at a time
-CACHED = 2**17  # numbers of gathered keys that are held at a time: they fit a core's own cache
+CACHED = 2**16  # numbers of gathered keys that are held at a time: they fit a core's own cache
 FAR = 1e30  # below the scores of kept keys
 TINY = 1e-30  # gradients may lie far below the usual safeguards against division by zero
 
@@ -39,17 +39,17 @@ class Simulator(nn.Module):
     tokens = staticmethod(from_grid)
 
     def __init__(self, dim: int, shared: bool = False) -> None:
-        """`shared`: features of which the self-correlation is the mean over all heads and pixel positions."""
+        """`shared`: one map for all heads and pixel positions, from the mean over the pixels of a patch."""
         super().__init__()
         self.layers, self.shared = separable(dim), shared
 
     def forward(self, x: torch.Tensor, rows: int) -> torch.Tensor:
-        """(B, P, N, C) tokens on a grid of `rows` rows -> (B, P, h, N, d), or (B, 1, 1, N, P C) where shared."""
-        features = self.tokens(self.layers(to_grid(x, rows)))  # (B, P, N, C)
+        """(B, P, N, C) tokens on a grid of `rows` rows -> (B, P, h, N, d), or (B, 1, 1, N, C) where shared."""
         if self.shared:
-            joined = features.transpose(1, 2).flatten(2)  # (B, P, N, C) -> (B, N, P, C) -> (B, N, P C)
-            return joined[:, None, None] * (POSITIONS * HEADS) ** -0.5  # -> (B, 1, 1, N, P C)
-        return split_heads(features)  # -> (B, P, h, N, d)
+            grid = self.layers(to_grid(x.mean(1, keepdim=True), rows))  # (B, C, rows, columns)
+            features = grid.flatten(2).transpose(1, 2)  # -> (B, C, N) -> (B, N, C)
+            return features[:, None, None] * HEADS**-0.5  # (B, 1, 1, N, C): F F^T is the mean over heads
+        return split_heads(self.tokens(self.layers(to_grid(x, rows))))  # (B, P, N, C) -> (B, P, h, N, d)
 
 
 def correlate(features: torch.Tensor) -> torch.Tensor:
@@ -128,13 +128,15 @@ def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
     """
     found = kth_largest(weight, k)
     if found is None:
-        return torch.full_like(weight, -FAR).scatter_(-1, weight.topk(k, dim=-1, sorted=False).indices, 0)
+        return torch.full_like(weight, -FAR).scatter_(-1, top_keys(weight, k), 0)
     rows, lowest = found
     return rows.sub_(lowest).sign_().clamp_(max=0).mul_(FAR).view_as(weight)
 
 
 def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
     """The k keys of largest weight for each query: (..., N) -> (..., k) int64, ascending. ValueError for k > N."""
+    if k == 1:
+        return weight.argmax(-1, keepdim=True)
     found = kth_largest(weight.detach(), k)
     if found is None:
         return weight.topk(k, dim=-1, sorted=False).indices.sort(-1).values
@@ -221,10 +223,11 @@ def gather(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor
     start = torch.arange(0, len(rows), tokens, device=q.device)[:, None]  # of each sequence of tokens in `rows`
     chosen = (keys.reshape(len(start), -1) + start).reshape(-1, few)  # -> (B g, N k) -> (B g N, k)
     each = torch.eye(m, dtype=q.dtype, device=q.device).repeat_interleave(d, 0)  # (m d, m)
-    size, out = max(1, CACHED // (few * m * d)), []
-    for some, those in zip((queries * d**-0.5).split(size), chosen.split(size), strict=True):
-        own, theirs = (x.index_select(0, those.flatten()).unflatten(0, those.shape) for x in (rows, values))
-        weights = (own.mul_(some[:, None]) @ each).softmax(1)  # (R, k, m d) -> (R, k, m)
-        out.append(theirs.mul_(weights @ each.T).sum(1))  # (R, k, m d) -> (R, m d)
-    found = torch.cat(out)
+    size, found = max(1, CACHED // (few * m * d)), torch.empty_like(queries)
+    for some, those, result in zip(*(x.split(size) for x in (queries * d**-0.5, chosen, found)), strict=True):
+        row, form = those.flatten(), those.shape  # (R, k)
+        products = rows.index_select(0, row).unflatten(0, form).mul_(some[:, None])  # (R, k, m d)
+        weights = (products.flatten(0, 1) @ each).unflatten(0, form).softmax(1)  # (R k, m) -> (R, k, m)
+        weighted = (weights.flatten(0, 1) @ each.T).mul_(values.index_select(0, row))  # (R k, m d)
+        torch.sum(weighted.unflatten(0, form), 1, out=result)  # (R, k, m d) -> (R, m d)
     return found.reshape(len(q), tokens, *q.shape[1:3], d).movedim(1, 3) if shared else found.reshape(q.shape)
