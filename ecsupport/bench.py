@@ -32,7 +32,7 @@ FOLDER = paths.ROOT / "tests"
 class Measure:
     """One measured value and its bound, which it must reach (`at_least`) or stay below; no bound: shown only.
 
-    low, high: its 95 % interval over rounds, where there is one.
+    low, high: its 95 % interval over rounds or processes, where there is one.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Measure:
     def ratio(
         cls, name: str, one: np.ndarray, other: np.ndarray, bound: float | None = None, at_least: bool = False
     ) -> "Measure":
-        """Median of the ratios of two columns of `interleaved`."""
+        """Median of the ratios of two rows of `interleaved`, or of what processes measured."""
         value, low, high = quantile(one / other)
         return cls(name, value, "times", bound, at_least, low, high)
 

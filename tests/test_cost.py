@@ -40,10 +40,10 @@ def test_a_convolution_and_a_linear_layer_by_hand():
     assert found.loc["classify", "layers"] * cost.SCALE == 6 * 2
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_torch_counts_as_many(name):
+@pytest.mark.parametrize(("name", "variant"), [*((name, "described") for name in NAMES), ("lsnet", "shared")])
+def test_torch_counts_as_many(name, variant):
     """Two operations a multiply-accumulate. With all keys, since of few those alone are counted."""
-    counted = network(name, key_share=1.0).eval()
+    counted = network(name, key_share=1.0, variant=variant).eval()
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         counted(torch.zeros(1, 1, 128, 128))
     ours = cost.total(counted, 128)[list(cost.KINDS)].sum() * cost.SCALE

@@ -79,7 +79,8 @@ def _hook(count: Counter[str]) -> Callable[[nn.Module, tuple, torch.Tensor], Non
         elif isinstance(module, nn.Linear):
             count["layers"] += output.numel() * module.in_features
         elif isinstance(module, Simulator):
-            count["simulator"] += POSITIONS * x.shape[2] ** 2 * x.shape[3]  # F F^T of each position, all heads
+            maps = 1 if module.shared else POSITIONS
+            count["simulator"] += maps * x.shape[2] ** 2 * x.shape[3]  # F F^T of each position, all heads
         else:
             kept = next((a for a in arguments[1:] if isinstance(a, torch.Tensor)), None)
             seen = x.shape[2] if kept is None else _number(kept)

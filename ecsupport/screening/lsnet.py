@@ -95,8 +95,8 @@ class SparseBlock(Block):
 
         The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
         """
-        # to fetch one row for all heads and positions costs less than a mask; derivatives need the mask
-        by_key = k == 1 or self.by_key or (self.shared and not torch.is_grad_enabled())
+        # on a CPU, to fetch one row for all heads and positions costs less than a mask; derivatives need the mask
+        by_key = k == 1 or self.by_key or (self.shared and x.is_cpu and not torch.is_grad_enabled())
         pick = sparse_attention.top_keys if by_key else sparse_attention.keep
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
@@ -120,8 +120,9 @@ class Student(MobileViT):
     ) -> None:
         """`keys`: chosen by the simulator, or `random`, drawn once for each network that `build` makes.
 
-        variant: attention as `described`; with keys `shared` by all heads and pixel positions; or as `released`, with
-        the released mistakes in attention, simulator and feed-forward layers. ValueError for another source or variant.
+        variant: attention as `described`; with keys `shared` by all heads and pixel positions, which the mean of a
+        patch's pixels chooses; or as `released`, with the released mistakes in attention, simulator and feed-forward
+        layers. ValueError for another source or variant.
         """
         for name, value, known in (("keys", keys, KEY_SOURCES), ("variant", variant, VARIANTS)):
             if value not in known:

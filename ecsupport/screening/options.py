@@ -30,7 +30,8 @@ OPTIONS = (
         "variant", "described", ("released", "shared"),
         "code gathers along the wrong axis, so that every query sees k copies of its own token, and misreads what "
         "simulator and feed-forward layers have convolved (`released` has all three)",
-        "the method is the described one; shared keys for all heads and pixel positions make it fast",
+        "the method is the described one; keys that all heads and pixel positions share (`shared`, by the mean of a "
+        "patch's pixels) cost least",
     ),
     Option(
         "fusion", "abs_mix", ("code",),

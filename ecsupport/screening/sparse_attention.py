@@ -5,6 +5,7 @@ then attends only to the k keys whose gradients matter most.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ ALPHA = 0.7
 FUSIONS = ("abs_mix", "code")
 CHUNK = 3_000_000  # numbers of simulated maps that are held at a time
 CACHED = 2**16  # numbers of gathered keys that are held at a time: they fit a core's own cache
-FAR = 1e30  # below the scores of kept keys
+FAR = 1e30  # so far are other scores put below those of kept keys
 TINY = 1e-30  # gradients may lie far below the usual safeguards against division by zero
 
 
@@ -104,45 +105,68 @@ def number_of_keys(tokens: int, share: float) -> int:
     return max(1, round(share * tokens))
 
 
-def kth_largest(weight: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Rows of the weight (..., N) -> (R, N), and the k-th largest of each (R, 1). ValueError for k > N.
+class Border(NamedTuple):
+    """Where the k largest of each row end: rows (R, N), the k-th largest of each (R, 1), and what is too many.
 
-    By NumPy's sort, which takes a fraction of the time of torch's topk; None on another device than a CPU, and where
-    k + 1 numbers of a row are as large, which leave the choice to topk.
+    In the rows `tied` (T,) more than k numbers reach the border; the first of the equal ones are kept, those that
+    `surplus` (T, N) marks are not.
     """
-    if k > weight.shape[-1]:
-        raise ValueError(f"k = {k} keys of N = {weight.shape[-1]} tokens, expected k <= N")
+
+    rows: torch.Tensor
+    lowest: torch.Tensor
+    tied: torch.Tensor
+    surplus: torch.Tensor
+
+
+def border(weight: torch.Tensor, k: int) -> Border | None:
+    """The border of the k largest in the last axis of a weight (..., N). ValueError for k > N.
+
+    By NumPy's sort, which takes a fraction of the time of torch's topk; None where topk must do: on another device than
+    a CPU, and where something is not a number.
+    """
+    tokens = weight.shape[-1]
+    if k > tokens:
+        raise ValueError(f"k = {k} keys of N = {tokens} tokens, expected k <= N")
     if not weight.is_cpu:
         return None
-    rows = weight.reshape(-1, weight.shape[-1])  # (..., N) -> (R, N)
+    rows = weight.detach().reshape(-1, tokens)  # (..., N) -> (R, N)
     ordered = np.sort(rows.numpy(), axis=-1)
-    lowest = ordered[:, -k, None]
-    unique = k == weight.shape[-1] or (ordered[:, -k - 1, None] < lowest).all()
-    return (rows, torch.from_numpy(lowest)) if unique else None
+    if np.isnan(ordered[:, -1]).any():  # sorted last
+        return None
+    lowest = torch.from_numpy(ordered[:, -k, None])
+    tied = np.flatnonzero(ordered[:, -k - 1] == ordered[:, -k]) if k < tokens else np.empty(0, int)
+    some, least = rows[tied], lowest[tied]
+    equal = some == least
+    surplus = equal & (equal.cumsum(1) > k - (some > least).sum(1, keepdim=True))
+    return Border(rows, lowest, torch.from_numpy(tied), surplus)
 
 
 def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
     """What Equation 15 adds to scores: 0 for the k keys of largest weight of each query, elsewhere what makes exp 0.
 
-    weight: (..., N), which may be overwritten by the mask that is returned. ValueError for k > N.
+    weight: (..., N), which may be overwritten by the mask that is returned. Of equal ones the first are kept.
+    ValueError for k > N.
     """
-    found = kth_largest(weight, k)
+    found = border(weight, k)
     if found is None:
         return torch.full_like(weight, -FAR).scatter_(-1, top_keys(weight, k), 0)
-    rows, lowest = found
-    return rows.sub_(lowest).sign_().clamp_(max=0).mul_(FAR).view_as(weight)
+    mask = found.rows.sub_(found.lowest).sign_().clamp_(max=0).mul_(FAR)
+    if len(found.tied):
+        mask[found.tied] = mask[found.tied].masked_fill(found.surplus, -FAR)
+    return mask.view_as(weight)
 
 
 def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
     """The k keys of largest weight for each query: (..., N) -> (..., k) int64, ascending. ValueError for k > N."""
     if k == 1:
         return weight.argmax(-1, keepdim=True)
-    found = kth_largest(weight.detach(), k)
+    found = border(weight, k)
     if found is None:
         return weight.topk(k, dim=-1, sorted=False).indices.sort(-1).values
-    rows, lowest = found
-    flat = torch.from_numpy(np.flatnonzero(rows.numpy() >= lowest.numpy())).view(len(rows), k)  # (R k,) -> (R, k)
-    start = torch.arange(0, rows.numel(), rows.shape[1])[:, None]  # of each row
+    kept = found.rows.numpy() >= found.lowest.numpy()  # (R, N)
+    kept[found.tied.numpy()] &= ~found.surplus.numpy()
+    flat = torch.from_numpy(np.flatnonzero(kept)).view(-1, k)  # (R k,) -> (R, k)
+    start = torch.arange(0, kept.size, weight.shape[-1])[:, None]  # of each row
     return (flat - start).view(*weight.shape[:-1], k)  # (R, k) -> (..., k)
 
 
@@ -214,7 +238,8 @@ def gather(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor
     """Equation 15 from the chosen keys alone, as in `SparseAttention.attend_to`; without derivatives.
 
     Where m = P h heads and positions share keys, their parts of a key are fetched as one row of m d numbers, and a
-    matrix of zeros and ones adds up, or repeats, what belongs to each; else m = 1.
+    matrix of zeros and ones adds up, or repeats, what belongs to each. With keys of their own, m = 1, fetching is the
+    slower way, which the bench measures.
     """
     shared, (tokens, d), few = keys.shape[1:3] == (1, 1), q.shape[3:], keys.shape[-1]
     m = q.shape[1:3].numel() if shared else 1
