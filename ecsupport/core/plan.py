@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any
 
 import numpy as np
@@ -152,11 +153,15 @@ def measure(
 ) -> None:
     """Time `module.function(folder, **arguments)` for both arguments, mean over workers, into seconds.json.
 
-    Every worker does the same at the same time: one training alone has the caches and the memory to itself. What they
-    make is thrown away, and so is a first run that warms up. `digest` only makes the artefact know the function's code.
+    Every worker does the same at the same time, each run begun by all at once: one training alone has the caches and
+    the memory to itself. What they make is thrown away, and so is a first run that warms up. `digest` only makes the
+    artefact know the function's code. Raises what the function raises.
     """
     with workers_of(workers, "timing", _wait_at) as pool:
         jobs = [pool.submit(_time, module, function, (short, short, long)) for _ in range(workers)]
+        errors = [error for job in jobs if (error := job.exception())]
+        for error in sorted(errors, key=lambda e: isinstance(e, BrokenBarrierError)):  # a cause before its consequence
+            raise error
         taken = np.mean([job.result() for job in jobs], axis=0)  # (workers, 3) -> (3,)
     (folder / MEASURED).write_text(json.dumps({"short": taken[1], "long": taken[2]}))
 
@@ -168,12 +173,16 @@ def _wait_at(start: Barrier) -> None:
 
 def _time(module: str, function: str, runs: Sequence[dict[str, Any]]) -> list[float]:
     assert _start is not None
-    _start.wait()
-    make = getattr(importlib.import_module(module), function)
     taken = []
-    for arguments in runs:
-        with tempfile.TemporaryDirectory() as folder:
-            begin = time.perf_counter()
-            make(Path(folder), **arguments)
-            taken.append(time.perf_counter() - begin)
+    try:
+        make = getattr(importlib.import_module(module), function)
+        for arguments in runs:
+            with tempfile.TemporaryDirectory() as folder:
+                _start.wait()
+                begin = time.perf_counter()
+                make(Path(folder), **arguments)
+                taken.append(time.perf_counter() - begin)
+    except BaseException:
+        _start.abort()  # else the others would wait for ever
+        raise
     return taken
