@@ -94,7 +94,7 @@ def keys_on_zones(
     images: np.ndarray,
     zones: Mapping[str, np.ndarray],
     tokens: Sequence[int],
-    batch: int = 32,
+    batch: int = 16,
 ) -> pd.DataFrame:
     """Where chosen keys lie, image by image: columns block, zone, image (its place), share, chance and elsewhere.
 
