@@ -6,7 +6,7 @@ import pytest
 
 from ecsupport.core import profiles
 from ecsupport.screening import ablations
-from ecsupport.screening.ablations import ALL_KEYS, ALONE, FULL, PAPER, REAL, arms, keys, levels
+from ecsupport.screening.ablations import ALL_KEYS, ALONE, BY_ROWS, FULL, ONE_START, PAPER, REAL, arms, keys, levels
 from ecsupport.screening.options import OPTIONS
 
 PROFILES = [profiles.load(name) for name in profiles.names()]
@@ -52,5 +52,7 @@ def test_lsnet_comes_first_and_then_what_the_claims_compare():
     found = arms(profiles.load("laptop"))
     assert next(iter(found)) == FULL
     assert {name for name, arm in found.items() if arm.priority == 1} == {FULL, REAL, PAPER, ALL_KEYS, ALONE}
-    assert found["variant: shared"].seeds is None  # what shared keys do to accuracy is asked for
-    assert all(arm.seeds == 1 for arm in found.values() if arm.priority == 5)
+    every = ("variant: shared", "variant: released", "fusion: code", BY_ROWS)
+    assert all(found[name].seeds is None for name in every)  # what these do to accuracy is asked for
+    assert all(arm.seeds == 1 for arm in found.values() if arm.priority == 6)
+    assert found[ONE_START].priority == 4

@@ -50,6 +50,14 @@ def test_torch_counts_as_many(name, variant):
     assert 2 * ours == pytest.approx(counter.get_total_flops(), rel=1e-9)
 
 
+def test_torch_counts_what_is_masked_too():
+    counted = network("lsnet", key_share=1 / 10).eval()  # of one key nothing is computed
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        counted(torch.zeros(1, 1, PAPER_SIDE, PAPER_SIDE))
+    ours = cost.total(counted, PAPER_SIDE)[[*cost.KINDS, cost.MASKED]].sum() * cost.SCALE
+    assert 2 * ours == pytest.approx(counter.get_total_flops(), rel=1e-9)
+
+
 @pytest.mark.parametrize("share", [1, 1 / 10, 1 / 25, 1 / 50])
 def test_attention_costs_as_many_products_as_it_keeps_keys(share):
     dense = cost.table(network("lsnet", key_share=1.0), PAPER_SIDE).set_index("stage")["attention"]

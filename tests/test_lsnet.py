@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 from torch.nn import functional
 
+from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import torch_generator
 from ecsupport.screening import distillation as module
@@ -23,15 +26,20 @@ from ecsupport.screening.distillation import (
     teach,
     weights,
 )
+from ecsupport.screening.gradients import lessons
 from ecsupport.screening.lsnet import NAMES, build
 from ecsupport.screening.mobilevit import initialise
+from ecsupport.screening.settings import Settings
 from ecsupport.screening.sparse_attention import (
+    ALPHA,
+    TEMPERATURE,
     Simulator,
     SparseAttention,
     importance,
     keep,
     number_of_keys,
     random_map,
+    ranking,
     simulate,
     standardise,
     top_keys,
@@ -72,8 +80,9 @@ def test_all_keys_give_dense_attention():
     x = noise(2, 4, 9, 16)
     every = keep(noise(2, 4, 4, 9, 9, seed=1), 9)
     torch.testing.assert_close(attention(x, every), attention(x), rtol=0, atol=1e-6)
-    sparse, dense = student(key_share=1.0).eval(), student(key_share=1.0).eval()
-    assert torch.equal(sparse(images(), maps(), 1.0), dense(images()))
+    sparse, dense = student(key_share=1.0).eval(), build("lsnet_dense", torch_generator("test"), stem_stride=1).eval()
+    dense.load_state_dict(sparse.state_dict(), strict=False)
+    torch.testing.assert_close(sparse(images(), maps(), 1.0), dense(images()), rtol=0, atol=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -151,6 +160,7 @@ def test_importance_by_hand():
         torch.testing.assert_close(importance(row, fusion), torch.tensor([up, down, up, down]))
     with pytest.raises(ValueError, match="fusion 'sum' is unknown"):
         importance(row, "sum")
+    assert torch.equal(ranking(row, "code"), row)
 
 
 @settings(max_examples=30, deadline=None)
@@ -165,6 +175,42 @@ def test_large_gradients_of_either_sign_are_chosen_by_the_default_fusion():
     row = torch.tensor([0.1, -0.1, 3.0, 0.0, -2.9, 0.05, -0.05, 0.02])
     assert set(top_keys(importance(row), 2).tolist()) == {2, 4}
     assert set(top_keys(importance(row, "code"), 2).tolist()) == {0, 2}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    tokens=st.sampled_from([2, 25, 64, 400, 3000]),
+    power=st.sampled_from([1, 3, 9]),
+)
+def test_keys_are_ranked_as_their_weights_are(seed, tokens, power):
+    """The distance from one centre a row orders keys as alpha P+ + (1 - alpha) P- does, here in logarithms."""
+    gradients = noise(2, 2, 2, 3, tokens, seed=seed).double() ** power
+    x = (standardise(gradients) / TEMPERATURE).numpy()
+    sums = [logsumexp(sign * x, axis=-1, keepdims=True) for sign in (1, -1)]
+    of = [
+        np.log(share) + sign * x - total for share, sign, total in zip((ALPHA, 1 - ALPHA), (1, -1), sums, strict=True)
+    ]
+    best = torch.from_numpy(np.logaddexp(*of)).argsort(-1, descending=True)[..., : tokens // 2]
+    ranked = ranking(gradients)
+    chosen = ranked.gather(-1, best)
+    assert bool((chosen[..., :-1] >= chosen[..., 1:] - 1e-9 * chosen[..., :1].abs()).all())
+    left = ranked.scatter(-1, best, -torch.inf).amax(-1)
+    assert bool((left <= chosen[..., -1] + 1e-9 * chosen[..., 0].abs()).all())
+
+
+def test_all_that_two_students_both_have_starts_alike():
+    full, dense, blind = (
+        Settings.of(profiles.load("laptop"), **changes).build(name, 7).state_dict()
+        for name, changes in (
+            ("lsnet", {"network": "lsnet"}),
+            ("lsnet_dense", {"network": "lsnet_dense"}),
+            ("lsnet", {"network": "lsnet", "guidance": "random"}),
+        )
+    )
+    for fewer in (dense, blind):
+        assert {name for name in full if name not in fewer} == {name for name in full if "simulator" in name}
+        assert all(torch.equal(full[name], fewer[name]) for name in fewer)
 
 
 def test_number_of_keys_is_a_share_and_never_none():
@@ -394,6 +440,25 @@ def test_a_step_is_the_gradient_of_the_written_out_sum(simulation, progress, han
         sums = {i: sums.get(i, 0) + weigh[name] * g for i, g in enumerate(parts)}
     for (name, _), total in zip(one.named_parameters(), sums.values(), strict=True):
         torch.testing.assert_close(found[name], total, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_standardised_rows_teach_the_order_of_keys_and_random_features_the_map_alone():
+    """From targets within reach: both losses fall, the second below that against another image's target."""
+    shown = np.random.default_rng(0).integers(0, 255, (8, SIZE, SIZE), dtype=np.uint8)
+    before = student().state_dict()
+    one = student()
+    rows, features = (lessons(one, student(5), shown, name, 40) for name in ("rows", "features"))
+    for found in (rows, features):
+        first, last = (found[found["step"] == n].set_index("block") for n in (0, 39))
+        assert (last["simulation"] < 0.8 * first["simulation"]).all()
+    assert (last["simulation"] < 0.8 * last["elsewhere"]).all()
+    gain = {
+        name: of.pivot(index="step", columns="block", values="agreement")
+        for name, of in (("rows", rows), ("features", features))
+    }
+    assert (gain["rows"].loc[39] > gain["rows"].loc[0] + 0.1).all()
+    assert gain["rows"].loc[39, 1] > gain["features"].loc[39, 1] + 0.1
+    assert all(torch.equal(before[name], value) for name, value in one.state_dict().items())
 
 
 def test_ablations_leave_out_their_term_alone():

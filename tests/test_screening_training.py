@@ -571,6 +571,21 @@ OTHER = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_profile_leaves_the_rules_something_to_choose_from(name):
+    for settings in (Settings.of(profiles.load(name)), Settings.downstream(profiles.load(name))):
+        steps = [n for n in range(1, settings.steps + 1) if n % settings.validate_every == 0 or n == settings.steps]
+        for rule in settings.rules:
+            assert sum(n > settings.selectable_after(rule) for n in steps) > 1, rule
+
+
+def test_runs_without_a_teacher_are_trained_alone(tmp_path):
+    untaught = replace(TINY, guidance="simulator", knowledge=False)
+    wanted = [(tmp_path / str(seed), dict(spec(untaught, deposit(), seed).arguments)) for seed in (1, 2)]
+    with pytest.raises(ValueError, match="or none"):
+        next(training.train_together(wanted))
+
+
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_students_share_a_teacher_unless_it_would_be_another(field):
     dense = {"guidance": "none"} if field == "network" else {}

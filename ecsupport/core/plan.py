@@ -144,7 +144,7 @@ def seconds(trainings: Mapping[int, Spec], steps: int, workers: int) -> float:
         "digest": code.digest(module),
     }
     taken = json.loads((ensure(Spec("seconds", measure, arguments)) / MEASURED).read_text())
-    slope = (taken["long"] - taken["short"]) / (many - few)
+    slope = max(taken["long"] - taken["short"], 0.0) / (many - few)  # noise may turn it about, and then all would fit
     return max(taken["long"] + slope * (steps - many), 0.0)
 
 

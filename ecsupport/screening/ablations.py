@@ -1,7 +1,8 @@
 """The arms of Tables 4 and 5: LSNet with one thing otherwise, all else, update steps included, alike.
 
 An arm is left out by priority, never shortened: 1 what the paper's claims compare, 2 who chooses the keys, 3 how many
-keys, and whether heads and positions share them, 4 what runs share, 5 the remaining open choices.
+keys, and whether heads and positions share them, 4 what runs share, 5 what was released or is printed instead of our
+reading, 6 the remaining open choices.
 """
 
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ from ecsupport.screening.mobilevit import tokens
 from ecsupport.screening.options import OPTIONS
 from ecsupport.screening.settings import Settings
 
+PRIORITIES = {("simulation", "rows"): 2, ("variant", "shared"): 3, ("variant", "released"): 5, ("fusion", "code"): 5}
 FULL, REAL, PAPER = "LSNet", "no synthetic images", "dense, no gradient distillation"
 UNTAUGHT, RANDOM, ALONE = "keys of an untaught simulator", "random keys", "untaught keys, no soft labels"
-ALL_KEYS, ONE_START = "all keys", "runs with one first phase"
+ALL_KEYS, ONE_START, BY_ROWS = "all keys", "runs with one first phase", "simulation: rows"
 SHARES = {"1": 1.0, "1/10": 1 / 10, "1/25": 1 / 25, "1/50": 1 / 50}  # of keys that a query keeps, Table 5
 
 
@@ -53,7 +55,8 @@ def arms(profile: Profile) -> dict[str, Arm]:
     for option in OPTIONS:
         if option.field not in ("guidance", "key_share", "shared_start"):
             for other in option.others:
-                priority, seeds = (3, None) if other == "shared" else (5, 1)
+                priority = PRIORITIES.get((option.field, other), 6)
+                seeds = 1 if priority == 6 else None
                 arm = Arm(of(**{option.field: other}), priority=priority, seeds=seeds)
                 found[f"{option.field}: {other}"] = arm
     return dict(sorted(found.items(), key=lambda item: item[1].priority))

@@ -17,6 +17,7 @@ from ecsupport.screening.sparse_attention import Simulator
 
 SCALE = 1e9  # multiply-accumulates in the table are in G
 KINDS = ("layers", "attention", "simulator")
+MASKED = "masked"
 
 
 def table(network: nn.Module, side: int) -> pd.DataFrame:
@@ -24,7 +25,8 @@ def table(network: nn.Module, side: int) -> pd.DataFrame:
 
     Columns: stage, parameters, layers (G multiply-accumulates of convolutions and linear layers: the paper's counting),
     attention (those of scores and weighted values, of sparse attention for the kept keys alone, whatever is computed
-    and masked), simulator (those of its self-correlation). The network is left as it was.
+    and masked), simulator (those of its self-correlation), masked (those of attention that are computed and come to
+    nothing, in no other column). The network is left as it was.
     """
     counted: dict[str, Counter[str]] = {stage: Counter() for stage in stages(network)}
     with _counting(network, counted), torch.inference_mode():
@@ -33,14 +35,14 @@ def table(network: nn.Module, side: int) -> pd.DataFrame:
         network.train(before)
     parts = dict(network.named_modules())
     rows = [
-        (stage, sum(p.numel() for p in parts[stage].parameters()), *(count[kind] / SCALE for kind in KINDS))
+        (stage, sum(p.numel() for p in parts[stage].parameters()), *(count[kind] / SCALE for kind in (*KINDS, MASKED)))
         for stage, count in counted.items()
     ]
-    return pd.DataFrame(rows, columns=["stage", "parameters", *KINDS])
+    return pd.DataFrame(rows, columns=["stage", "parameters", *KINDS, MASKED])
 
 
 def total(network: nn.Module, side: int) -> pd.Series:
-    """The sums of `table`: parameters, layers, attention, simulator."""
+    """The sums of `table`: parameters, layers, attention, simulator, masked."""
     return table(network, side).drop(columns="stage").sum()
 
 
@@ -84,7 +86,10 @@ def _hook(count: Counter[str]) -> Callable[[nn.Module, tuple, torch.Tensor], Non
         else:
             kept = next((a for a in arguments[1:] if isinstance(a, torch.Tensor)), None)
             seen = x.shape[2] if kept is None else _number(kept)
-            count["attention"] += 2 * POSITIONS * x.shape[2] * seen * module.out.in_features  # q k^T, then times v
+            each = 2 * POSITIONS * x.shape[2] * module.out.in_features  # of a key: q k^T, then times v
+            count["attention"] += each * seen
+            if kept is not None and kept.is_floating_point():
+                count[MASKED] += each * (x.shape[2] - seen)
 
     return hook
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ecsupport.core.training import torch_generator
 from ecsupport.screening.lsnet import Selection
 from ecsupport.screening.mobilevit import HEADS, POSITIONS
-from ecsupport.screening.sparse_attention import TINY, pieces, simulate
+from ecsupport.screening.sparse_attention import TINY, pieces, simulate, standardise
 
 Maps = Sequence[torch.Tensor | None]  # one a block, (B, P, h, N, N); None for a block of a single token
 
@@ -22,7 +22,7 @@ KD_TEMPERATURE = 3.0
 SMOOTHING = 0.7
 SIGNATURE = 128
 SIDE = 32
-SIMULATIONS = ("features", "raw")
+SIMULATIONS = ("features", "raw", "rows")
 DISTANCES = ("divergence", "cosine")
 HANDOVERS = ("described", "released")
 
@@ -143,6 +143,15 @@ def raw_simulation_loss(simulated: Maps, gradients: Maps) -> torch.Tensor:
     return torch.stack([functional.mse_loss(s, g) for s, g in pairs]).sum()
 
 
+def row_simulation_loss(simulated: Maps, gradients: Maps) -> torch.Tensor:
+    """Equation 11 on row-standardised maps: 2 - 2 times the mean correlation over the keys of a query, summed.
+
+    What chooses keys is the order within a row, which neither its scale nor its mean can change.
+    """
+    pairs = [(s, g) for s, g in zip(simulated, gradients, strict=True) if g is not None]
+    return raw_simulation_loss([standardise(s) for s, _ in pairs], [standardise(g) for _, g in pairs])
+
+
 def simulation_loss(signatures: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Equation 18, Equation 11 on features: squared distance of signatures, summed over blocks, mean over images.
 
@@ -151,11 +160,15 @@ def simulation_loss(signatures: torch.Tensor, targets: torch.Tensor) -> torch.Te
     return (signatures - targets.detach()).square().sum(dim=(1, 2)).mean()
 
 
+MAPS = {"raw": raw_simulation_loss, "rows": row_simulation_loss}
+
+
 @dataclass
 class Distillation:
     """What the student takes from its teacher: guidance by gradients, soft labels (`knowledge`), or both.
 
-    `simulation` is what the simulation loss compares: `features` (signatures) or `raw` maps; `distance` that of L_KD.
+    `simulation` is what the simulation loss compares: `features` (signatures), `raw` maps or their standardised `rows`;
+    `distance` that of L_KD.
     """
 
     guidance: bool
@@ -169,14 +182,21 @@ class Distillation:
     def simulate(
         self, selections: Sequence[Selection | None], gradients: Maps, ids: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """The simulation loss of a batch, and by how much its targets moved (see `Targets.update`)."""
+        """The simulation loss of a batch, and what to watch, by name.
+
+        raw_change, smooth_change: by how much targets moved (`Targets.update`). simulation_elsewhere: the loss against
+        the target of the next image in the batch: what it lies above the loss is learnt of an image, all else of all.
+        """
         nothing = torch.zeros(len(ids), SIGNATURE, device=ids.device)
         signs = [nothing if g is None else self.signature(g) for g in gradients]
         targets, change = self.targets.update(ids, torch.stack(signs, dim=1))  # (B, blocks, 128)
-        if self.simulation == "raw":
-            return raw_simulation_loss([None if s is None else s.simulated for s in selections], gradients), change
-        mine = [t if s is None else self.sign(s.features) for s, t in zip(selections, signs, strict=True)]
-        return simulation_loss(torch.stack(mine, dim=1), targets), change
+        notes = {f"{name}_change": value for name, value in change.items()}
+        if self.simulation in MAPS:
+            return MAPS[self.simulation]([None if s is None else s.simulated for s in selections], gradients), notes
+        signed = [t if s is None else self.sign(s.features) for s, t in zip(selections, signs, strict=True)]
+        mine = torch.stack(signed, dim=1)  # (B, blocks, 128)
+        notes["simulation_elsewhere"] = float(simulation_loss(mine.detach(), targets.roll(1, 0)))
+        return simulation_loss(mine, targets), notes
 
     def sign(self, features: torch.Tensor) -> torch.Tensor:
         """The signature of the gradient simulated by features (B, P, h, N, d): (B, 128).
@@ -216,11 +236,11 @@ def teach(teacher: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Les
 
 @dataclass(frozen=True)
 class Step:
-    """What one step gives: loss terms before they are weighted, the teacher's too, and diagnostics."""
+    """What one step gives: loss terms before they are weighted, the teacher's too, and what to watch."""
 
     terms: dict[str, torch.Tensor]
     selections: list[Selection | None]
-    change: dict[str, float]
+    notes: dict[str, float]
 
 
 def learn(
@@ -242,7 +262,7 @@ def learn(
         raise ValueError("a lesson and how to learn from it go together, expected both or neither")
     terms: dict[str, torch.Tensor] = {}
     selections: list[Selection | None] = []
-    change: dict[str, float] = {}
+    notes: dict[str, float] = {}
     if lesson is None or distillation is None:
         terms["student"] = total = functional.cross_entropy(network(images), labels)
     else:
@@ -255,7 +275,7 @@ def learn(
             terms["distillation"] = distillation_loss(own, lesson.logits, distillation.distance)
             total = total + weigh.knowledge * terms["distillation"]
         if distillation.guidance:
-            terms["simulation"], change = distillation.simulate(selections, lesson.gradients, ids)
+            terms["simulation"], notes = distillation.simulate(selections, lesson.gradients, ids)
             total = total + weigh.simulation * terms["simulation"]
     total.backward()
-    return Step({name: term.detach() for name, term in terms.items()}, selections, change)
+    return Step({name: term.detach() for name, term in terms.items()}, selections, notes)

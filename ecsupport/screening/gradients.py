@@ -1,5 +1,6 @@
 """Importance maps to look at and to compare: the teacher's gradients and what the student makes of them (Figure 7)."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ecsupport.screening.distillation import Maps, score_gradients
+from ecsupport.screening.distillation import Distillation, Maps, Signature, Targets, score_gradients
 from ecsupport.screening.inputs import to_input
 from ecsupport.screening.lsnet import Selection, Student
-from ecsupport.screening.sparse_attention import importance, number_of_keys, top_keys
+from ecsupport.screening.sparse_attention import number_of_keys, ranking, simulate, top_keys
 
 
 def teacher_maps(teacher: nn.Module, images: np.ndarray) -> list[torch.Tensor | None]:
@@ -46,7 +47,7 @@ def keys_of_student(student: Student, images: np.ndarray) -> list[torch.Tensor]:
 def keys_of_teacher(teacher: nn.Module, images: np.ndarray, fusion: str, share: float) -> list[torch.Tensor]:
     """Those that the teacher's gradient for its predicted class would choose; `fusion`, `share` as in the student."""
     maps = [g for g in teacher_maps(teacher, images) if g is not None]
-    return [top_keys(importance(g, fusion), number_of_keys(g.shape[-1], share)) for g in maps]
+    return [top_keys(ranking(g, fusion), number_of_keys(g.shape[-1], share)) for g in maps]
 
 
 def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -60,6 +61,40 @@ def agreement(selections: Sequence[Selection | None], gradients: Maps) -> float:
     """Rank correlation of simulated with true gradients, row by row, mean over rows and then over blocks."""
     pairs = [(s.simulated.detach(), g) for s, g in zip(selections, gradients, strict=True) if s is not None]
     return float(torch.stack([rank_correlation(s, g).mean() for s, g in pairs]).mean())
+
+
+def lessons(
+    student: Student, other: Student, images: np.ndarray, simulation: str, steps: int, rate: float = 0.01
+) -> pd.DataFrame:
+    """What a simulation loss can teach: simulators learn from targets that they could meet exactly.
+
+    The targets are what the simulators of `other`, a network of the same sizes, make of the student's own tokens for
+    images (B, S, S) uint8. Copies learn for `steps` of Adam at `rate`; both networks are left as they were. One row a
+    step and block: simulation (the loss, summed over blocks), elsewhere (that against the next image's target, NaN for
+    maps) and agreement (rank correlation with the target, mean over queries), before the step's update.
+    """
+    tokens: list[tuple[torch.Tensor, int]] = []
+    simulators = [(block.simulator, there.simulator) for block, there in zip(student.blocks, other.blocks, strict=True)]
+    hooks = [mine.register_forward_pre_hook(lambda _, given: tokens.append(given)) for mine, _ in simulators]
+    student_maps(student, images)
+    for hook in hooks:
+        hook.remove()
+    learners = [copy.deepcopy(mine).train() for mine, _ in simulators]
+    with torch.no_grad():
+        targets = [simulate(copy.deepcopy(t).train()(*x)) for (_, t), x in zip(simulators, tokens, strict=True)]
+    teaching = Distillation(True, False, simulation, Signature(), Targets(len(images), smoothing=1.0))
+    optimiser = torch.optim.Adam([p for learner in learners for p in learner.parameters()], rate)
+    rows = []
+    for step in range(steps):
+        made = [Selection(torch.empty(0), learner(*x)) for learner, x in zip(learners, tokens, strict=True)]
+        loss, notes = teaching.simulate(made, targets, torch.arange(len(images)))
+        for block, (one, target) in enumerate(zip(made, targets, strict=True), start=1):
+            alike = float(rank_correlation(one.simulated.detach(), target).mean())
+            rows.append((step, block, float(loss.detach()), notes.get("simulation_elsewhere", math.nan), alike))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return pd.DataFrame(rows, columns=["step", "block", "simulation", "elsewhere", "agreement"])
 
 
 def area_of_tokens(masks: np.ndarray, tokens: int) -> torch.Tensor:

@@ -283,8 +283,11 @@ def block_sizes(configuration: Configuration) -> Iterator[tuple[int, int, int, i
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Draw every weight anew: convolutions after He, linear layers after Glorot; biases 0, norms 1 and 0."""
-    for module in network.modules():
+    """Draw every weight anew: convolutions after He, linear layers after Glorot; biases 0, norms 1 and 0.
+
+    Simulators come last: a network with and one without start from the same weights in all that both have.
+    """
+    for _, module in sorted(network.named_modules(), key=lambda item: "simulator" in item[0]):
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
         elif isinstance(module, nn.Linear):

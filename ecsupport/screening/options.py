@@ -39,14 +39,15 @@ OPTIONS = (
         "the text wants keys of large absolute gradient",
     ),
     Option(
-        "simulation", "features", ("raw",),
+        "simulation", "features", ("raw", "rows"),
         "the text compares 128 features of the maps and does not say how they are trained; the code compares maps",
-        "fixed random features cannot collapse, and do not ask a map near 1 to be one near nought; raw maps differ in "
-        "crop from step to step and are not smoothed",
+        "fixed random features cannot collapse, and do not ask a map near 1 to be one near nought; maps differ in crop "
+        "from step to step and are not smoothed; standardised `rows` alone teach the order of keys (notebook 05)",
     ),
     Option(
         "smoothing", 0.7, (1.0,),
-        "Equation 17 gives no value and averages maps of different crops; the code does not smooth",
+        "Equation 17 gives no value, the text tunes it during training without saying how, and averages maps of "
+        "different crops; the code does not smooth",
         "above one half as the text asks; an average of features by image",
     ),
     Option(
@@ -86,11 +87,14 @@ DECIDED = pd.DataFrame(
         ("phi is a fixed random network", "one that learned along could send every map to one point"),
         ("guidance is the gradient of the true label's loss", "Equation 10; at the test nobody knows a label"),
         ("the teacher hands over from .3 to .7 of the training; L_KD has T = 3", "the text has phases, no numbers"),
-        ("batches hold as many positive as negative images", "weighs as the code's loss does, with less noise"),
+        ("batches hold as many positive as negative images", "the code weighs classes, in its second phase alone"),
         ("weights are kept from the second half of the last phase", "the code looks at the last epochs"),
-        ("AdamW, weight decay .01; the rate rises over a tenth of a phase and falls as a cosine", "as the code's does"),
+        ("AdamW, weight decay .01; the rate rises over a tenth of a phase and falls as a cosine",
+         "the code has Adam and a longer rise, to twice the rate, before its cosine"),
+        ("tau = .5, alpha = .7; Equation 12 without a scale; maps of each block's first layer", "as in the code"),
         ("crops of .8 to 1 of a side, mirrored left to right", "the code's may lose the uterus or turn it upside down"),
-        ("first weights after He (convolutions) and Glorot (linear layers)", "the text says random weights"),
+        ("first weights after He (convolutions) and Glorot (linear layers); simulators are drawn last",
+         "the text says random weights; students with and without a simulator start alike"),
     ],
     columns=["decided, without an option", "reason"],
 )  # fmt: skip

@@ -191,10 +191,10 @@ class Settings:
         return highest * (1 + math.cos(math.pi * (done - rise) / (length - rise + 1))) / 2
 
     def build(self, name: str, seed: int | str) -> nn.Module:
-        """The network `name` with weights drawn for `seed`."""
+        """The network `name` with weights drawn for `seed`; LSNet and its dense twin start alike."""
         return lsnet.build(
             name,
-            training.torch_generator("screening", seed, name),
+            training.torch_generator("screening", seed, name.removesuffix("_dense")),
             stem_stride=self.stem_stride,
             key_share=self.key_share,
             fusion=self.fusion,

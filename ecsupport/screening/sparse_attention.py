@@ -4,6 +4,7 @@ A simulator guesses, from the tokens alone, the gradient of the loss with respec
 then attends only to the k keys whose gradients matter most.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -65,9 +66,15 @@ def simulate(features: torch.Tensor) -> torch.Tensor:
 
 def standardise(gradients: torch.Tensor) -> torch.Tensor:
     """Each row (last axis) with mean 0 and standard deviation 1, whatever its scale; a constant row becomes 0."""
-    centred = gradients - gradients.mean(-1, keepdim=True)
-    centred = centred / centred.abs().amax(-1, keepdim=True).clamp_min(TINY)
-    return centred / centred.square().mean(-1, keepdim=True).sqrt().clamp_min(TINY)
+    rows = gradients - gradients.mean(-1, keepdim=True)
+    rows.div_(rows.detach().abs().amax(-1, keepdim=True).clamp_min(TINY))  # else the squares of small ones are nought
+    return rows / (torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(TINY) * rows.shape[-1] ** -0.5)
+
+
+def demand_known(fusion: str) -> None:
+    """ValueError for a fusion that is not one of `FUSIONS`."""
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion {fusion!r} is unknown, expected one of {', '.join(FUSIONS)}")
 
 
 def importance(gradients: torch.Tensor, fusion: str = "abs_mix") -> torch.Tensor:
@@ -77,11 +84,25 @@ def importance(gradients: torch.Tensor, fusion: str = "abs_mix") -> torch.Tensor
     `code`, alpha P+ + (1 - alpha)(1 - P-), is what the authors ran; it rises with the gradient, so that its top k are
     those of the gradient itself. ValueError for another fusion.
     """
-    if fusion not in FUSIONS:
-        raise ValueError(f"fusion {fusion!r} is unknown, expected one of {', '.join(FUSIONS)}")
+    demand_known(fusion)
     scaled = standardise(gradients) / TEMPERATURE
     positive, negative = scaled.softmax(-1), (-scaled).softmax(-1)
     return ALPHA * positive + (1 - ALPHA) * (negative if fusion == "abs_mix" else 1 - negative)
+
+
+def ranking(gradients: torch.Tensor, fusion: str = "abs_mix") -> torch.Tensor:
+    """Numbers that order the keys of a query as `importance` does, (..., N) -> (..., N), without its softmaxes.
+
+    `code`: the gradients themselves. `abs_mix`: with x the standardised gradient over tau, Z+ and Z- the sums of exp(x)
+    and exp(-x), the weight alpha exp(x) / Z+ + (1 - alpha) exp(-x) / Z- is proportional to cosh(x - c), where
+    c = ln((1 - alpha) Z+ / (alpha Z-)) / 2: the keys that lie farthest from c are kept. ValueError for another fusion.
+    """
+    demand_known(fusion)
+    if fusion == "code":
+        return gradients
+    x = standardise(gradients).div_(TEMPERATURE)
+    centre = (x.logsumexp(-1, keepdim=True) - (-x).logsumexp(-1, keepdim=True) + math.log((1 - ALPHA) / ALPHA)) / 2
+    return x.sub_(centre).abs_()
 
 
 def mix(guidance: torch.Tensor | None, features: torch.Tensor, share: float) -> torch.Tensor:
@@ -190,15 +211,15 @@ def choose(
     (B, P, h, N, N), a teacher's gradient that weighs `share` against the simulated one.
     """
     guidance = None if share == 0 else guidance
-    if guidance is not None and features.shape[1:3] == (1, 1):
-        guidance = guidance.mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
+    if guidance is not None and features.shape[1:3] == (1, 1):  # each map counts alike, whatever its scale
+        guidance = standardise(guidance).mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
     kept, begin = [], 0
     for part in pieces(features):
-        if guidance is None and fusion == "code":  # rises with the gradient, as SELU does: neither changes the order
+        if guidance is None and fusion == "code":  # SELU rises and changes no order
             weight = correlate(part)
         else:
             given = None if guidance is None else guidance[begin : begin + len(part)]
-            weight = importance(mix(given, part, share), fusion)
+            weight = ranking(mix(given, part, share), fusion)
         kept.append(pick(weight, k))
         begin += len(part)
     return torch.cat(kept) if len(kept) > 1 else kept[0]
@@ -225,7 +246,8 @@ class SparseAttention(Attention):
         """Equation 15: softmax over the chosen keys of q k^T / sqrt(d), all others weigh 0.
 
         q, k, v: (B, P, h, N, d); kept: a mask of `keep` or keys of `top_keys`, (B, P, h, N, .), or (B, 1, 1, N, .)
-        for all heads and positions alike. Returns (B, P, h, N, d). A mask needs all scores, keys need theirs alone.
+        for all heads and positions alike. Returns (B, P, h, N, d). A mask needs all scores, keys need theirs alone,
+        but derivatives go through more than one key only with a mask.
         """
         if not kept.is_floating_point():
             return v.gather(-2, kept.expand_as(v)) if kept.shape[-1] == 1 else gather(q, k, v, kept)

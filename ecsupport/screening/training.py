@@ -23,7 +23,7 @@ from ecsupport.screening.settings import STUDENTS_OWN, Settings
 
 COLUMNS = (
     "step", "phase", "rate", "teacher", "student", "distillation", "simulation", "teacher_share", "simulation_weight",
-    "agreement", "raw_change", "smooth_change", "sensitivity", "specificity", "auc",
+    "simulation_elsewhere", "agreement", "raw_change", "smooth_change", "sensitivity", "specificity", "auc",
 )  # fmt: skip
 RESUME = "last.pt"
 FILES = {"network": "weights", "teacher": "teacher"}
@@ -68,10 +68,10 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
     """Train students of one teacher side by side: folders, each with arguments of `train`; yields each when whole.
 
     One whose loss is not a finite number leaves the others alone: its TrainingError is raised when they are done.
-    ValueError for arguments of which `teaching` differs.
+    ValueError for arguments of which `teaching` differs, or of several runs without a teacher.
     """
-    if len({teaching(**arguments) for _, arguments in wanted}) > 1:
-        raise ValueError("these runs have different teachers, expected the students of one")
+    if len(wanted) > 1 and ("" in (names := {teaching(**arguments) for _, arguments in wanted}) or len(names) > 1):
+        raise ValueError("these runs have different teachers or none, expected the students of one")
     arrays = artefacts.withdraw(wanted[0][1]["data"])
     errors: list[training.TrainingError] = []
     with training.reproducible(1):
@@ -195,7 +195,7 @@ class Run:
                 step,
                 teacher_share=weights.guidance,
                 simulation_weight=weights.simulation,
-                **{f"{name}_change": value for name, value in result.change.items()},
+                **result.notes,
             )
         self.done = step + 1
         if self.done % self.settings.validate_every == 0 or self.done == self.settings.steps:
