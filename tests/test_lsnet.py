@@ -459,6 +459,8 @@ def test_standardised_rows_teach_the_order_of_keys_and_random_features_the_map_a
     assert (gain["rows"].loc[39] > gain["rows"].loc[0] + 0.1).all()
     assert gain["rows"].loc[39, 1] > gain["features"].loc[39, 1] + 0.1
     assert all(torch.equal(before[name], value) for name, value in one.state_dict().items())
+    small = shown[:, :32, :32]  # a single token in block 3
+    assert set(lessons(one, student(5), small, "features", 2)["block"]) == {1, 2}
 
 
 def test_ablations_leave_out_their_term_alone():

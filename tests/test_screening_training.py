@@ -195,7 +195,7 @@ def test_shares_of_the_teacher_follow_the_progress(trained):
     assert table["teacher_share"].is_monotonic_decreasing
 
 
-def test_the_student_alone_predicts_what_it_did_with_its_teacher(trained):
+def test_the_student_alone_predicts_what_it_did_with_its_teacher(trained, monkeypatch):
     image, _, _ = pictures(12, 1)
     student, teacher = restore(trained), restore(trained, "teacher")
     maps = gradients.teacher_maps(teacher, image)
@@ -208,7 +208,9 @@ def test_the_student_alone_predicts_what_it_did_with_its_teacher(trained):
         (trained / "away.pt").rename(trained / "teacher.pt")
     assert beside.shape == (12,)
     assert ((beside > 0) & (beside < 1)).all()
-    assert np.allclose(predict(student, image, batch=5), beside, atol=1e-6)
+    monkeypatch.setattr(training, "SCORED", 5 * SIZE**2)
+    assert training.at_a_time(student, SIZE) == 5
+    assert np.allclose(predict(student, image), beside, atol=1e-6)
 
 
 def test_maps_for_a_test_image_are_those_of_the_predicted_class(trained):

@@ -73,24 +73,30 @@ def lessons(
     step and block: simulation (the loss, summed over blocks), elsewhere (that against the next image's target, NaN for
     maps) and agreement (rank correlation with the target, mean over queries), before the step's update.
     """
-    tokens: list[tuple[torch.Tensor, int]] = []
-    simulators = [(block.simulator, there.simulator) for block, there in zip(student.blocks, other.blocks, strict=True)]
-    hooks = [mine.register_forward_pre_hook(lambda _, given: tokens.append(given)) for mine, _ in simulators]
+    tokens: dict[nn.Module, tuple[torch.Tensor, int]] = {}  # by simulator, but for that of a single token
+    hooks = [
+        block.simulator.register_forward_pre_hook(lambda asked, given: tokens.update({asked: given}))
+        for block in student.blocks
+    ]
     student_maps(student, images)
     for hook in hooks:
         hook.remove()
-    learners = [copy.deepcopy(mine).train() for mine, _ in simulators]
-    with torch.no_grad():
-        targets = [simulate(copy.deepcopy(t).train()(*x)) for (_, t), x in zip(simulators, tokens, strict=True)]
+    learners, targets = [], []
+    for block, there in zip(student.blocks, other.blocks, strict=True):
+        given = tokens.get(block.simulator)
+        learners.append(given and (copy.deepcopy(block.simulator).train(), given))
+        with torch.no_grad():
+            targets.append(None if given is None else simulate(copy.deepcopy(there.simulator).train()(*given)))
     teaching = Distillation(True, False, simulation, Signature(), Targets(len(images), smoothing=1.0))
-    optimiser = torch.optim.Adam([p for learner in learners for p in learner.parameters()], rate)
+    optimiser = torch.optim.Adam([p for of in learners if of for p in of[0].parameters()], rate)
     rows = []
     for step in range(steps):
-        made = [Selection(torch.empty(0), learner(*x)) for learner, x in zip(learners, tokens, strict=True)]
+        made = [of and Selection(torch.empty(0), of[0](*of[1])) for of in learners]
         loss, notes = teaching.simulate(made, targets, torch.arange(len(images)))
         for block, (one, target) in enumerate(zip(made, targets, strict=True), start=1):
-            alike = float(rank_correlation(one.simulated.detach(), target).mean())
-            rows.append((step, block, float(loss.detach()), notes.get("simulation_elsewhere", math.nan), alike))
+            if one is not None:
+                alike = float(rank_correlation(one.simulated.detach(), target).mean())
+                rows.append((step, block, float(loss.detach()), notes.get("simulation_elsewhere", math.nan), alike))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
