@@ -21,6 +21,7 @@ from ecsupport.screening.distillation import (
     distillation_loss,
     learn,
     raw_simulation_loss,
+    row_simulation_loss,
     score_gradients,
     simulation_loss,
     teach,
@@ -370,6 +371,27 @@ def test_signatures_ignore_scale_and_see_positions():
         assert signature(noise(1, 4, 4, tokens, tokens)).shape == (1, 128)
 
 
+@pytest.mark.parametrize("mean", [0, 3, -100])
+def test_signatures_are_those_of_rows_standardised_one_by_one(mean):
+    """In double precision by hand, also of rows whose mean is far above their deviation."""
+    signature, maps = Signature(), noise(2, 4, 4, 16, 16) + mean
+    rows = maps.double()
+    rows = (rows - rows.mean(-1, keepdim=True)) / rows.std(-1, correction=0, keepdim=True)
+    torch.testing.assert_close(signature(maps), signature(rows.float()), rtol=0, atol=2e-3)
+
+
+def test_a_row_of_equal_numbers_does_not_make_noise_of_rounding():
+    signature, maps = Signature(), noise(2, 4, 4, 16, 16)
+    one = maps.clone()
+    one[:, 0, 0, 0] = 0.3  # no sum of it is exact
+    none = maps.clone()
+    none[:, 0, 0, 0] = 0
+    found = signature(one.requires_grad_())
+    torch.testing.assert_close(found, signature(none), rtol=0, atol=2e-3)
+    found.sum().backward()
+    assert one.grad.isfinite().all()
+
+
 def test_raw_simulation_is_the_mean_square_of_each_block():
     one, other = maps(1), [*maps(2)[:2], None]
     expected = sum(float((a - b).square().sum() / a.numel()) for a, b in zip(one[:2], other[:2], strict=True))
@@ -440,6 +462,19 @@ def test_a_step_is_the_gradient_of_the_written_out_sum(simulation, progress, han
         sums = {i: sums.get(i, 0) + weigh[name] * g for i, g in enumerate(parts)}
     for (name, _), total in zip(one.named_parameters(), sums.values(), strict=True):
         torch.testing.assert_close(found[name], total, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_loss_of_rows_is_two_less_twice_their_correlation():
+    one, other = maps(1), maps(2)
+    by_hand = 0.0
+    for a, b in zip(one, other, strict=True):
+        pairs = zip(a.flatten(0, -2).numpy(), b.flatten(0, -2).numpy(), strict=True)
+        by_hand += np.mean([2 - 2 * np.corrcoef(*pair)[0, 1] for pair in pairs])
+    assert float(row_simulation_loss(one, other)) == pytest.approx(by_hand, rel=1e-4)
+    scaled = [1e-7 * g + 3e-7 for g in other]  # as small as a teacher's
+    assert float(row_simulation_loss(one, [*scaled[:2], None])) == pytest.approx(
+        float(row_simulation_loss(one[:2], other[:2])), rel=1e-3
+    )
 
 
 def test_standardised_rows_teach_the_order_of_keys_and_random_features_the_map_alone():

@@ -200,6 +200,14 @@ def test_a_straight_line_goes_through_both_times_and_other_code_is_measured_anew
     assert (measured[0]["short"]["steps"], measured[0]["long"]["steps"]) == (10, 30)
 
 
+def test_a_longer_run_that_took_less_time_does_not_make_all_others_free(timed, monkeypatch):
+    def measure(folder, **arguments):
+        (folder / plan.MEASURED).write_text(json.dumps({"short": 7.0, "long": 5.0}))
+
+    monkeypatch.setattr(plan, "measure", measure)
+    assert seconds(timed[0](10, 30), 100, 2) == 5.0
+
+
 def failing(folder, steps):
     raise UserError(f"no image for {steps} steps")
 

@@ -22,7 +22,6 @@ KD_TEMPERATURE = 3.0
 SMOOTHING = 0.7
 SIGNATURE = 128
 SIDE = 32
-SIMULATIONS = ("features", "raw", "rows")
 DISTANCES = ("divergence", "cosine")
 HANDOVERS = ("described", "released")
 
@@ -91,14 +90,17 @@ class Signature(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(B, P, h, N, N), or (B, 1, 1, N, N) for all heads and positions -> (B, 128) of length 1.
 
-        Rows are standardised first, so that their scale does not count (down to a deviation of 1e-15); of such a row
-        only means over areas are needed, so that no other map of N x N is made.
+        Rows are standardised first, so that their scale does not count (down to a deviation of 1e-15, or a thousandth
+        of the mean, where rounding begins); of such a row only means over areas are needed, so that no other map of
+        N x N is made.
         """
         tokens = maps.shape[-1]
         unit = torch.eye(tokens, device=maps.device)[None]
         areas = functional.adaptive_avg_pool1d(unit, SIDE)[0]  # (N, 32): a product with it is a mean over areas
-        deviation = maps.var(-1, correction=0, keepdim=True).clamp_min(TINY).sqrt()
-        rows = (maps @ areas - maps.mean(-1, keepdim=True)) / deviation  # (B, P, h, N, 32)
+        mean = maps.mean(-1, keepdim=True)
+        squares = torch.linalg.vector_norm(maps, dim=-1, keepdim=True).square() / tokens  # torch's var takes far longer
+        deviation = torch.maximum(squares - mean.square(), 1e-6 * mean.square() + TINY).sqrt()
+        rows = (maps @ areas - mean) / deviation  # (B, P, h, N, 32)
         x = areas.T @ rows.expand(-1, POSITIONS, HEADS, -1, -1).flatten(1, 2)  # -> (B, P h, N, 32) -> (B, P h, 32, 32)
         x = functional.conv2d(x, self.first, stride=2, padding=1).relu()  # -> (B, 16, 16, 16)
         x = functional.conv2d(x, self.second, stride=2, padding=1).relu()  # -> (B, 32, 8, 8)
@@ -161,6 +163,7 @@ def simulation_loss(signatures: torch.Tensor, targets: torch.Tensor) -> torch.Te
 
 
 MAPS = {"raw": raw_simulation_loss, "rows": row_simulation_loss}
+SIMULATIONS = ("features", *MAPS)
 
 
 @dataclass

@@ -69,9 +69,9 @@ def lessons(
     """What a simulation loss can teach: simulators learn from targets that they could meet exactly.
 
     The targets are what the simulators of `other`, a network of the same sizes, make of the student's own tokens for
-    images (B, S, S) uint8. Copies learn for `steps` of Adam at `rate`; both networks are left as they were. One row a
-    step and block: simulation (the loss, summed over blocks), elsewhere (that against the next image's target, NaN for
-    maps) and agreement (rank correlation with the target, mean over queries), before the step's update.
+    images (B, S, S) uint8, all on the CPU. Copies learn for `steps` of Adam at `rate`; both networks stay as they were.
+    One row a step and block, before the step's update: simulation (the loss, summed over blocks), elsewhere (that
+    against the next image's target, NaN for maps) and agreement (rank correlation with the target, mean over queries).
     """
     tokens: dict[nn.Module, tuple[torch.Tensor, int]] = {}  # by simulator, but for that of a single token
     hooks = [
