@@ -23,7 +23,7 @@ help:  ## show this list
 reproduce: $(VENV)/.complete  ## every notebook, table and figure, then report.html  [PROFILE=smoke COHORT=manifest.csv]
 	@$(RUN) reproduce $(RUN_OPTIONS)
 
-figure-% table-%: $(VENV)/.complete  ## re-make one item with what it needs, e.g. make table-7
+figure-% table-%: $(VENV)/.complete  ## re-make one item with what it needs, e.g. make table-7  [PROFILE=laptop]
 	@$(RUN) item $@ $(RUN_OPTIONS)
 
 audit: $(VENV)/.complete  ## every published number checked against the others: audit.csv, audit.html
