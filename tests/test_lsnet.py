@@ -377,17 +377,16 @@ def test_signatures_are_those_of_rows_standardised_one_by_one(mean):
     signature, maps = Signature(), noise(2, 4, 4, 16, 16) + mean
     rows = maps.double()
     rows = (rows - rows.mean(-1, keepdim=True)) / rows.std(-1, correction=0, keepdim=True)
-    torch.testing.assert_close(signature(maps), signature(rows.float()), rtol=0, atol=2e-3)
+    torch.testing.assert_close(signature(maps), signature(rows.float()), rtol=0, atol=5e-4)
 
 
 def test_a_row_of_equal_numbers_does_not_make_noise_of_rounding():
-    signature, maps = Signature(), noise(2, 4, 4, 16, 16)
-    one = maps.clone()
-    one[:, 0, 0, 0] = 0.3  # no sum of it is exact
-    none = maps.clone()
-    none[:, 0, 0, 0] = 0
+    signature, maps = Signature(), noise(2, 4, 4, 100, 100)
+    one, none = maps.clone(), maps.clone()
+    one[..., 0, :] = torch.linspace(0.1, 0.9, 32).view(2, 4, 4, 1)  # their means are not exact
+    none[..., 0, :] = 0
     found = signature(one.requires_grad_())
-    torch.testing.assert_close(found, signature(none), rtol=0, atol=2e-3)
+    torch.testing.assert_close(found, signature(none), rtol=0, atol=5e-4)
     found.sum().backward()
     assert one.grad.isfinite().all()
 
