@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 from ecsupport import bench, engine
+from ecsupport.core import tables
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import readme
+
+EXTRA = "let the manifest have columns that nothing reads"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,16 +54,22 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
             made.add_argument("--cohort", default="", metavar="CSV", help="manifest of your own images")
             made.add_argument("--on", default="default", metavar="PLACE", help="folder in workflow/profiles")
+            made.add_argument("--allow-extra", action="store_true", help=EXTRA)
         return made
 
     def opened(options: argparse.Namespace) -> Run:
         return Run.open(options.profile, options.cohort)
 
-    add("reproduce", "every notebook, table and figure, then report.html", lambda o: _reproduce(opened(o), o.on), True)
+    add("reproduce", "every notebook, table and figure, then report.html", lambda o: _reproduce(opened(o), o), True)
     item = add("item", "one figure or table with what it needs", lambda o: _item(opened(o), o), True)
     item.add_argument("item", help="e.g. table-7 or figure-5")
     execute = add("execute", "one notebook, as Snakemake calls it", lambda o: engine.execute(opened(o), o.name), True)
     execute.add_argument("name")
+    look = add("check", "look through the manifest of your own images and name every mistake", _check)
+    look.add_argument("cohort", metavar="manifest.csv")
+    look.add_argument("--pixels", action="store_true", help="decode every picture too")
+    look.add_argument("--allow-extra", action="store_true", help=EXTRA)
+    look.add_argument("--profile", default="smoke", help="whose endpoint is split: smoke (default), laptop or paper")
     files = add("export", "the phantoms as PNG files with a manifest, as your own images would stand", _export)
     files.add_argument("folder", type=Path)
     files.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
@@ -73,17 +82,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check(run: Run) -> None:
-    """Find every mistake in a person's manifest before any notebook starts."""
+def _check(options: argparse.Namespace) -> int:
+    """Print every mistake, or what the manifest holds and what was noticed in it."""
+    run = Run.open(options.profile, options.cohort)
+    print("\n".join(_look(run, options.pixels, options.allow_extra)))
+    return engine.DONE
+
+
+def _look(run: Run, decode: bool, allow_extra: bool, most: int | None = None) -> list[str]:
+    """What a person is told of her manifest; UserError with its mistakes, at most `most` lines of them."""
+    from ecsupport.cohort import own_manifest, split  # noqa: PLC0415 - pandas and scikit-learn take seconds
+    from ecsupport.evaluation.noticed import noticed  # noqa: PLC0415
+
+    checked = own_manifest.check(run.cohort, decode=decode, allow_extra=allow_extra, workers=run.profile.threads)
+    checked.table.refuse(most)
+    rows = split.of_run(checked.rows, run)
+    images, patients, centres = (f"{count:,}" for count in (len(rows), *rows[["patient_id", "centre"]].nunique()))
+    depth = "every picture decoded" if decode else "no picture opened; --pixels decodes them"
+    told = [f"{run.cohort}: {images} images of {patients} patients from {centres} centres; {depth}"]
+    table = noticed(rows, checked.facts, checked.table.ignored)
+    return [*told, "What we noticed:", engine.aligned(table.to_csv(index=False))] if len(table) else told
+
+
+def _refuse_mistakes(run: Run, allow_extra: bool) -> None:
+    """Find every mistake in a person's manifest and pictures before any notebook starts."""
     if run.cohort:
-        from ecsupport.cohort import manifest, split  # noqa: PLC0415 - pandas takes a second
-
-        split.of_run(manifest.read(run.cohort), run)
+        print("\n".join(_look(run, True, allow_extra, most=tables.SHOWN)), file=sys.stderr)
 
 
-def _reproduce(run: Run, place: str) -> int:
-    _check(run)
-    status = engine.reproduce(run, place=place)
+def _reproduce(run: Run, options: argparse.Namespace) -> int:
+    _refuse_mistakes(run, options.allow_extra)
+    status = engine.reproduce(run, place=options.on)
     report = run.notebooks / "report.html"
     if status == engine.DONE:
         print(f"notebooks  {run.notebooks}\nfigures    {run.figures}")
@@ -93,7 +122,7 @@ def _reproduce(run: Run, place: str) -> int:
 
 
 def _item(run: Run, options: argparse.Namespace) -> int:
-    _check(run)
+    _refuse_mistakes(run, options.allow_extra)
     return engine.show_item(run, options.item, options.on)
 
 

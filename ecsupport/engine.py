@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecsupport.core import paths, progress
+from ecsupport.core import paths, progress, tables
 from ecsupport.core.artefacts import locked, replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
@@ -353,8 +353,7 @@ def _note_images(run: Run) -> None:
     """
     if not run.cohort:
         return
-    with run.cohort.open(encoding="utf-8", errors="replace", newline="") as file:
-        names = [row.get("image") or "" for row in csv.DictReader(file)]
+    names = tables.read(run.cohort, ["image"], allow_extra=True).columns.get("image", [])
     lines = [str(run.cohort)]
     for image in (run.cohort.parent / name for name in names):
         state = image.stat() if image.is_file() else None

@@ -384,15 +384,16 @@ def test_answers_are_read_in_the_order_of_the_cases(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Ben,a,yes", r"answers\.csv, row 4: answer is 'yes'. Write 1 for positive and 0 for negative"),
-        ("Ben,a,nan", "row 4: answer is 'nan'"),
-        ("Ben,a,5", "row 4: answer is '5'"),
-        ("Ben,a,", "row 4: answer is ''"),
-        ("Ben,c,1", "row 4: image 'c' is not among the cases. Use the image names of the test set, such as 'a'"),
-        ("Ben,b,1", "row 4: reader 'Ben' has answered image 'b' before, in row 3. Keep one"),
-        (",a,1", "row 4: reader is empty"),
-        ("Ben,,1", "row 4: image is empty"),
-        ("Ben,a,1,1", "row 4: has 4 cells"),
+        ("Ben,a,yes", r"answers\.csv, row 4, answer: answer is 'yes'. Write 1 for positive and 0 for negative"),
+        ("Ben,a,nan", "row 4, answer: answer is 'nan'"),
+        ("Ben,a,5", "row 4, answer: answer is '5'"),
+        ("Ben,a,", "row 4, answer: answer is ''"),
+        ("Ben,c,1", "row 4, image: image 'c' is not among the cases. Use the image names of the test set, such as 'a'"),
+        ("Ben,b,1", "row 4, image: reader 'Ben' has answered image 'b' before, in row 3. Keep one"),
+        (",a,1", "row 4, reader: reader is empty"),
+        ("Ben,,1", "row 4, image: image is empty"),
+        ("Ben,a,1,1", "row 4: 4 cells under a header of 3"),
+        ("ada,a,1", "row 4, reader: 'ada' is 'Ada' of row 1 in another spelling"),
         ("", r"row 3: missing: after it reader 'Ben' has no answer to image 'a'\. Add the rows 'Ben,<image>"),
     ],
 )
@@ -402,10 +403,40 @@ def test_a_fault_in_an_answer_is_named(tmp_path, line, message):
         read_answers(written(tmp_path, text), ["a", "b"])
 
 
-@pytest.mark.parametrize("text", ["", "reader;image;answer\nAda;a;1\n", "reader,image\nAda,a\n"])
-def test_a_fault_in_the_header_is_named(tmp_path, text):
-    with pytest.raises(UserError, match=r"row header: the columns are .*They must be reader, image, answer"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the header is missing or blank. The first line names: reader, image, answer"),
+        ("reader;image;answer\nAda;a;1\n", "columns are separated by ';'. Save it with commas"),
+        ("reader,image\nAda,a\n", "column 'answer' is missing. The header needs: reader, image, answer"),
+        ("reader,image,answer,time\nAda,a,1,9\n", "column 'time' is unknown. Remove it$"),
+        ("Ada,a,1\n", "the first line is no header"),
+    ],
+)
+def test_a_fault_in_the_header_is_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
         read_answers(written(tmp_path, text), ["a"])
+
+
+def test_all_faults_are_named_at_once(tmp_path):
+    text = "reader,image,answer\nAda,a,yes\nAda,c,1\nBen,a,1\nBen,a,0\n"
+    with pytest.raises(UserError) as caught:
+        read_answers(written(tmp_path, text), ["a", "b"])
+    assert [line.split(", ", 1)[1].split(":")[0] for line in str(caught.value).splitlines()] == [
+        "row 1, answer",
+        "row 2",
+        "row 2, image",
+        "row 4",
+        "row 4, image",
+    ]
+
+
+def test_numbers_as_names_stay_apart(tmp_path):
+    """12.1 and 12.10 are two images, 007 and 7 two readers, and NA is one."""
+    text = "reader,image,answer\n007,12.1,1\n007,12.10,0\n7,12.1,0\n7,12.10,0\nNA,12.1,1\nNA,12.10,1\n"
+    got = read_answers(written(tmp_path, text), ["12.1", "12.10"])
+    assert list(got.columns) == ["007", "7", "NA"] and got.index.tolist() == ["12.1", "12.10"]
+    assert got.to_numpy().tolist() == [[1, 0, 1], [0, 0, 1]]
 
 
 def test_a_file_without_answers(tmp_path):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ecsupport.cohort import phantom
+from ecsupport.cohort import phantom, pictures
 from ecsupport.core import progress
 from ecsupport.core.artefacts import Spec, ensure_all
 from ecsupport.core.errors import row_error
@@ -65,14 +65,12 @@ def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int)
 
 
 def make_files(folder: Path, images: list[str], hashes: list[str], size: int, manifest: str) -> None:
-    """Read a block of files into `folder`."""
+    """Read a block of files into `folder`, each the one whose SHA-256 the manifest's reader saw."""
     pixels = []
-    for name in progress.bar(images, "images"):
+    for name, known in progress.bar(list(zip(images, hashes, strict=True)), "images"):
         try:
-            with Image.open(Path(manifest).parent / name) as picture:
-                if picture.mode.startswith(("I", "F")):
-                    raise ValueError(f"mode {picture.mode}: more than 8 bits, whose grey scale only you know")
-                pixels.append(np.asarray(picture.convert("L").resize((size, size), Image.Resampling.BICUBIC)))
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            raise row_error(manifest, name, f"cannot read the image ({error})", "Export it as 8-bit PNG") from error
+            picture, _ = pictures.decode(pictures.content(Path(manifest).parent / name, known))
+        except ValueError as error:
+            raise row_error(manifest, name, f"cannot read the image ({error})", pictures.EXPORT) from error
+        pixels.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))
     np.save(folder / "images.npy", np.stack(pixels))

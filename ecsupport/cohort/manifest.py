@@ -12,17 +12,15 @@
 """
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
 from ecsupport.cohort import phantom
-from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.core.profiles import CohortSize
 from ecsupport.core.seeds import generator
+from ecsupport.core.tables import SHOWN
 
 REQUIRED = ("image", "patient_id", "centre", "modality", "label")
 COLUMNS = (
@@ -32,8 +30,6 @@ COLUMNS = (
 SPLITS = ("train", "validation", "test", "unused")
 POOL_SPLITS = {"phantom_extra": "extra", "instrument": "instrument"}
 PLACES = (*SPLITS[:3], *POOL_SPLITS.values())  # a patient stands in one of them, and her surplus images in `unused`
-FLAGS = {"true": True, "false": False, "1": True, "0": False}
-SHOWN = 20  # problems of a manifest that are listed
 
 
 def target(images: pd.DataFrame, task: str) -> pd.Series:
@@ -103,127 +99,25 @@ def in_cohort(images: pd.DataFrame) -> pd.Series:
     return ~images["split"].isin(POOL_SPLITS.values())
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read and check a person's manifest; missing optional columns are filled with what is not known.
+def splits_of_patients(images: pd.DataFrame) -> list[tuple[int, str, str]]:
+    """Index, problem and remedy of every row whose patient stands in an earlier row's other split or pool too.
 
-    Raises one UserError with a line for every problem, in order of rows: missing column, empty cell, unknown modality,
-    label or split, duplicate image, missing file or no picture, patient in two splits, of two centres or with two
-    labels, split without a class.
+    `unused` and rows without a split or a patient do not count.
     """
-    try:
-        images = pd.read_csv(path, dtype="str", encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable CSV file ({error}). Save it as comma-separated UTF-8") from error
-    images = images.apply(lambda column: column.astype("str").str.strip().replace("", None))
-    missing = [c for c in REQUIRED if c not in images]
-    if missing and (signs := [sign for sign in (";", "\t") if sign in "".join(images.columns)]):
-        raise UserError(f"{path}: columns are separated by {signs[0]!r}. Save it with commas")
-    if missing:
-        _refuse(
-            [UserError(f"{path}: column {c!r} is missing. The header needs: {', '.join(REQUIRED)}") for c in missing]
-        )
-    if images.empty:
-        raise UserError(f"{path}: no rows. Write one row an image")
-    images = images.reindex(columns=list(COLUMNS)).astype("str").reset_index(drop=True)
-    checked = _checks(path, images)
-    problems = [
-        (row, row_error(path, row + 1, problem, remedy))
-        for good, problem, remedy in checked
-        for row in np.flatnonzero(~good.to_numpy(dtype=bool))
+    placed = images[images["split"].isin(PLACES) & (images["patient_id"] != "")]
+    first = placed.groupby("patient_id")["split"].transform("first")
+    return [
+        (row, f"patient {who} is in {split} and in {there}", "Put all images of a patient into one split")
+        for row, who, split, there in zip(placed.index, placed["patient_id"], placed["split"], first, strict=True)
+        if split != there
     ]
-    problems += [(row, row_error(path, row + 1, *words)) for row, words in _clashes(images)]
-    problems += [(len(images), error) for error in _absent_classes(path, images)]
-    _refuse([error for _, error in sorted(problems, key=lambda problem: problem[0])])
-    words = ["sequence", "diagnosis", "split"]
-    images[words] = images[words].fillna("").astype("str")
-    images["label"] = pd.to_numeric(images["label"]).astype(int)
-    images["invasion_depth"] = pd.to_numeric(images["invasion_depth"])
-    seen = images["visible"].str.lower().map(FLAGS)
-    images["visible"] = seen.astype(bool) if seen.notna().all() else seen.astype(object).where(seen.notna(), pd.NA)
-    images["source"] = "file"
-    images["hash"] = [sha256(path.parent / name) for name in images["image"]]
-    return images
-
-
-def _checks(path: Path, images: pd.DataFrame) -> list[tuple[pd.Series, str, str]]:
-    """What every row must fulfil: good rows, the problem of the others, its remedy. An empty cell is one problem."""
-    given = images.notna()
-    depth, label = (pd.to_numeric(images[c], errors="coerce") for c in ("invasion_depth", "label"))
-    known = label.where(label.isin([0, 1]))
-    files = images["image"].dropna().map(lambda name: path.parent / name)
-    exists = files.map(lambda file: file.is_file())
-    faults = files[exists].map(_fault)
-    return [
-        *((given[column], f"empty {column}", "Fill the cell") for column in REQUIRED),
-        (~given["modality"] | images["modality"].isin(phantom.MODALITIES), "unknown modality", "Write us or mri"),
-        (~given["label"] | label.isin([0, 1]), "label is not 0 or 1", "Write 1 for carcinoma, 0 for control"),
-        (~given["image"] | ~images["image"].duplicated(), "image listed twice", "Remove one of the rows"),
-        (exists.reindex(images.index, fill_value=True), "image file does not exist",
-         "Give its path relative to the manifest"),
-        *((faults.reindex(images.index) != fault, f"cannot read the image ({fault})", "Export it as 8-bit PNG")
-          for fault in faults[faults != ""].unique()),
-        (~given["invasion_depth"] | depth.between(0, 1), "invasion_depth is no fraction of the wall",
-         "Write 0 to 1, or nothing"),
-        (~given["visible"] | images["visible"].str.lower().isin(FLAGS), "visible is not true or false",
-         "Write one, or nothing"),
-        (~given["split"] | images["split"].isin([*PLACES, "unused"]), "unknown split",
-         f"Write one of: {', '.join((*SPLITS, *POOL_SPLITS.values()))}, or nothing"),
-        *((~given["patient_id"] | values.isna() | values.eq(values.groupby(images["patient_id"]).transform("first")),
-           f"patient has {problem}", f"Give all her images one {values.name}")
-          for values, problem in ((images["centre"], "a second centre"), (known, "another label"))),
-    ]  # fmt: skip
-
-
-def _fault(file: Path) -> str:
-    """Why a file is no picture to be taken, by its head; empty where it is one."""
-    try:
-        with Image.open(file) as picture:
-            return f"mode {picture.mode}: more than 8 bits" if picture.mode.startswith(("I", "F")) else ""
-    except UnidentifiedImageError:
-        return "no picture"
-    except (OSError, ValueError) as error:
-        return str(error)
-
-
-def _absent_classes(path: Path, images: pd.DataFrame) -> list[UserError]:
-    """A class without ultrasound; or, where every ultrasound image has a split, a split without a class."""
-    us = images[images["modality"].eq("us") & in_cohort(images)]
-    label, problems = pd.to_numeric(us["label"], errors="coerce"), []
-    for value in (0, 1):
-        own = us[label == value]
-        if own.empty:
-            problems.append(UserError(f"{path}: no ultrasound image with label {value}. Both classes are needed"))
-        elif us["split"].notna().all():
-            problems += [
-                UserError(f"{path}: no ultrasound image with label {value} in {name}. Put a patient there")
-                for name in SPLITS[:3] if name not in set(own["split"])
-            ]  # fmt: skip
-    return problems
-
-
-def _clashes(images: pd.DataFrame) -> list[tuple[int, tuple[str, str]]]:
-    """Rows, counted from 0, whose patient stands in a second split too, with problem and remedy."""
-    where = images["split"].reset_index(drop=True)
-    who = images["patient_id"].reset_index(drop=True)
-    placed = where.isin(PLACES) & who.notna()
-    first = where[placed].groupby(who[placed]).first()
-    return [
-        (row, (f"patient {who[row]} is in {where[row]} and in {first[who[row]]}",
-               "Put all images of a patient into one split"))
-        for row in where.index[placed] if where[row] != first[who[row]]
-    ]  # fmt: skip
-
-
-def _refuse(problems: list[UserError]) -> None:
-    """Raise the problems as one, a line each, the first twenty in full."""
-    if problems:
-        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise UserError("\n".join([*map(str, problems[:SHOWN]), *more]))
 
 
 def check_splits(images: pd.DataFrame, where: str = "manifest") -> None:
-    """UserError naming the rows whose patient stands in a second split or pool too (`unused` does not count)."""
-    _refuse([row_error(where, row + 1, *words) for row, words in _clashes(images)])
+    """UserError naming the rows, from 1, whose patient stands in a second split or pool too."""
+    clashes = splits_of_patients(images.reset_index(drop=True))
+    if clashes:
+        raise UserError("\n".join(str(row_error(where, row + 1, *words)) for row, *words in clashes[:SHOWN]))
 
 
 def to_csv(images: pd.DataFrame) -> str:

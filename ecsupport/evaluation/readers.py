@@ -5,7 +5,6 @@ operating point, and the area under the line through it is ROC AUC = (sensitivit
 Table 8 prints for a sonographer, whereas a model's ROC AUC is the area under the curve of all its thresholds.
 """
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ecsupport.core import tables
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.evaluation.bootstrap import Resamples, resampled_metrics, summary
 from ecsupport.evaluation.classification import METRICS, count_calls, same_rows
@@ -21,6 +21,7 @@ from ecsupport.evaluation.proportions import proportion_interval
 
 TABLE_8 = ("sensitivity", "specificity", "roc_auc")
 ANSWER_COLUMNS = ("reader", "image", "answer")
+IN_RANGE = "Write 1 for positive and 0 for negative, or a score from 0 to 1 that calls positive from 0.5 on"
 MEAN = "mean of readers"  # the last row of `against_model`
 _COLUMNS = [METRICS.index(metric) for metric in TABLE_8]
 
@@ -30,35 +31,43 @@ def read_answers(path: str | Path, cases: Sequence[str]) -> pd.DataFrame:
 
     cases: the names of all images to be read, each once
     Returns float64 [n_cases, n_readers] in [0, 1], indexed by image in the order of `cases`, columns in the order in
-    which readers first appear. Raises UserError naming file and row for an unreadable file, a missing or additional
-    column, an empty cell, an image that is not among the cases, a second answer of a reader to an image, an answer
-    that is no number in [0, 1], and a reader who has not answered every case.
+    which readers first appear. Raises one UserError naming file and rows for all that is wrong: as `core.tables.read`,
+    an empty cell, a reader in two spellings, an image that is not among the cases, a second answer of a reader to an
+    image, an answer that is no number in [0, 1], and a reader who has not answered every case.
     """
-    path, known, answers = Path(path), set(cases), {}
+    known = set(cases)
     if len(known) < len(cases):
         raise UserError("cases: an image stands twice. Name every image once.")
-    for row, cells in _rows(path):
+    table = tables.read(Path(path), ANSWER_COLUMNS)
+    table.refuse(None)
+    tables.other_spellings(table, "reader")
+    answers: dict[str, dict[str, tuple[float, int]]] = {}
+    for row, *cells in zip(table.numbers, *(table.columns[column] for column in ANSWER_COLUMNS), strict=True):
         reader, image, answer = cells
-        if not reader or not image:
-            problem = f"{'reader' if not reader else 'image'} is empty"
-            raise row_error(path, row, problem, "Fill the cell or remove the row.")
-        if image not in known:
-            remedy = f"Use the image names of the test set, such as '{cases[0]}'." if len(cases) else "There are none."
-            raise row_error(path, row, f"image '{image}' is not among the cases", remedy)
+        for column, cell in (("reader", reader), ("image", image)):
+            if not cell:
+                table.add(f"{column} is empty", "Fill the cell or remove the row", [row], column)
+        if image and image not in known:
+            remedy = f"Use the image names of the test set, such as {cases[0]!r}" if len(cases) else "There are none"
+            table.add(f"image {image!r} is not among the cases", remedy, [row], "image")
         given = answers.setdefault(reader, {})
-        if image in given:
-            problem = f"reader '{reader}' has answered image '{image}' before, in row {given[image][1]}"
-            raise row_error(path, row, problem, "Keep one answer per reader and image.")
-        given[image] = (_answer(path, row, answer), row)
+        if reader and image in given:
+            problem = f"reader {reader!r} has answered image {image!r} before, in row {given[image][1]}"
+            table.add(problem, "Keep one answer per reader and image", [row], "image")
+        value = _answer(answer)
+        if math.isnan(value):
+            table.add(f"answer is {answer!r}", IN_RANGE, [row], "answer")
+        given[image] = (value, row)
     if not answers:
-        raise row_error(path, 1, "missing: there are no answers", "Give one row per reader and image.")
+        table.add("missing: there are no answers", "Give one row per reader and image", [1])
     for reader, given in answers.items():
         absent = [case for case in cases if case not in given]
-        if absent:
+        if reader and absent:
             last = max(row for _, row in given.values())
-            problem = f"missing: after it reader '{reader}' has no answer to image '{absent[0]}'"
+            problem = f"missing: after it reader {reader!r} has no answer to image {absent[0]!r}"
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-            raise row_error(path, last, problem + more, f"Add the rows '{reader},<image>,<0 or 1>'.")
+            table.add(problem + more, f"Add the rows '{reader},<image>,<0 or 1>'", [last])
+    table.refuse(None)
     columns = {reader: [given[case][0] for case in cases] for reader, given in answers.items()}
     return pd.DataFrame(columns, index=pd.Index(cases, name="image"), dtype=np.float64)
 
@@ -206,33 +215,10 @@ def answer_matrix(y_true: ArrayLike, answers: pd.DataFrame | ArrayLike) -> tuple
     return matrix, names
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Rows of the file with their numbers (1-based, header excluded), cells in the order of ANSWER_COLUMNS."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = [[cell.strip() for cell in line] for line in csv.reader(file)] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}). Name a CSV file saved as UTF-8.") from None
-    if sorted(header) != sorted(ANSWER_COLUMNS):
-        problem = f"the columns are {', '.join(header) or 'missing'}"
-        raise row_error(path, "header", problem, f"They must be {', '.join(ANSWER_COLUMNS)}, separated by commas.")
-    place = [header.index(column) for column in ANSWER_COLUMNS]
-    rows = []
-    for row, line in enumerate(lines, start=1):
-        if not any(line):
-            continue  # a blank line, as editors leave at the end
-        if len(line) != len(header):
-            raise row_error(path, row, f"has {len(line)} cells", f"Give {', '.join(header)}.")
-        rows.append((row, [line[i] for i in place]))
-    return rows
-
-
-def _answer(path: Path, row: int, text: str) -> float:
+def _answer(text: str) -> float:
+    """The answer as a number in [0, 1], NaN where it is none."""
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        remedy = "Write 1 for positive and 0 for negative, or a score from 0 to 1 that calls positive from 0.5 on."
-        raise row_error(path, row, f"answer is '{text}'", remedy)
-    return value
+        return math.nan
+    return value if 0 <= value <= 1 else math.nan

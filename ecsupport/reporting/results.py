@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from ecsupport.core import code, paths
+from ecsupport.core import code, paths, tables
 from ecsupport.core.artefacts import replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
@@ -140,10 +140,11 @@ class Results:
 
     def split_images(self) -> pd.DataFrame:
         """The manifest with its splits as notebook 01 wrote it, one row an image."""
-        file = self.needed("01_data_split", "manifest.csv")
-        words = dict.fromkeys(("image", "patient_id", "centre", "sequence", "diagnosis", "split", "hash"), str)
-        blank = {"invasion_depth": [""], "visible": [""]}
-        return pd.read_csv(file, dtype=words, keep_default_na=False, na_values=blank)
+        return self.read("01_data_split", "manifest.csv")
+
+    def read(self, notebook: str, name: str) -> pd.DataFrame:
+        """A table that a needed notebook has made, as it was written; raises as `needed` does."""
+        return tables.reread(self.needed(notebook, name))
 
     def needed(self, notebook: str, name: str) -> Path:
         """Path of a file that a needed notebook has made, checked against its hash.

@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from ecsupport.cohort import manifest
-from ecsupport.core import progress
+from ecsupport.core import progress, tables
 from ecsupport.core.artefacts import Spec, deposit, ensure, sha256, withdraw
 from ecsupport.core.training import device, reproducible
 from ecsupport.translation import training
@@ -33,7 +33,7 @@ def spec(trained: Spec, rows: pd.DataFrame, images: np.ndarray) -> Spec:
 def make(folder: Path, trained: dict, data: str) -> None:
     """Translate a deposit into `folder`; see `spec`."""
     source = withdraw(data)
-    rows = pd.read_csv(io.BytesIO(source["rows"].tobytes()), dtype={"image": str, "patient_id": str, "centre": str})
+    rows = tables.reread(io.BytesIO(source["rows"].tobytes()))
     network = ensure(training.spec(**{**trained, "settings": training.Settings.from_json(trained["settings"])}))
     with reproducible(1):
         translator = training.restore(network).to(device(trained["device"]))

@@ -1,0 +1,233 @@
+"""A person's own manifest: read strictly, every mistake named at once, in the table and in the pictures."""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ecsupport.cohort import pictures
+from ecsupport.cohort.manifest import (
+    COLUMNS,
+    PLACES,
+    POOL_SPLITS,
+    REQUIRED,
+    SPLITS,
+    in_cohort,
+    splits_of_patients,
+)
+from ecsupport.cohort.phantom import MODALITIES
+from ecsupport.core import tables
+from ecsupport.core.tables import Table
+
+FLAGS = {"true": True, "false": False, "1": True, "0": False}
+OTHER_NAMES = {  # what people call our columns, without case, blanks and signs
+    **dict.fromkeys(("file", "filename", "filepath", "path", "picture", "img"), "image"),
+    **dict.fromkeys(("patient", "pid", "subject", "subjectid", "case", "caseid", "id", "mrn"), "patient_id"),
+    **dict.fromkeys(("center", "site", "hospital", "institution", "clinic"), "centre"),
+    **dict.fromkeys(("fold", "set", "subset", "partition", "dataset"), "split"),
+    **dict.fromkeys(("class", "target", "y", "outcome"), "label"),
+    **dict.fromkeys(("mode", "type"), "modality"),
+    **dict.fromkeys(("depth", "invasion"), "invasion_depth"),
+}
+GUESSES = {  # column -> what people write -> what is meant
+    "split": {
+        **dict.fromkeys(("val", "valid", "dev", "tune", "tuning"), "validation"),
+        **dict.fromkeys(("training", "trn"), "train"),
+        **dict.fromkeys(("testing", "tst", "holdout", "hold-out", "hold_out"), "test"),
+        **dict.fromkeys(("none", "exclude", "excluded"), "unused"),
+    },
+    "modality": {
+        **dict.fromkeys(("ultrasound", "sonography", "tvus", "tvs"), "us"),
+        **dict.fromkeys(("mr", "mrt", "irm"), "mri"),
+    },
+    "label": {
+        **dict.fromkeys(("true", "yes", "positive", "pos", "carcinoma", "cancer", "malignant"), "1"),
+        **dict.fromkeys(("false", "no", "negative", "neg", "control", "normal"), "0"),
+    },
+    "visible": {**dict.fromkeys(("yes", "y"), "true"), **dict.fromkeys(("no", "n"), "false")},
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A manifest that was looked through: its mistakes, its rows (`manifest.COLUMNS`), what its pictures tell.
+
+    `rows` stand only where nothing is wrong, `facts` (see `pictures.facts`) only where the pictures were decoded.
+    """
+
+    table: Table
+    rows: pd.DataFrame | None
+    facts: pd.DataFrame | None
+
+
+def read(path: Path, workers: int = 1) -> pd.DataFrame:
+    """The rows of a person's manifest, in their order; missing optional columns are filled with what is not known.
+
+    Columns as in `manifest.COLUMNS`; `hash` is the SHA-256 of each file. Every picture is decoded once; further columns
+    are allowed here. UserError with a line for every kind of mistake, see `check`.
+    """
+    checked = check(path, decode=True, allow_extra=True, workers=workers)
+    checked.table.refuse()
+    return checked.rows
+
+
+def check(path: Path, *, decode: bool, allow_extra: bool = False, workers: int = 1) -> Checked:
+    """Look through a manifest, and with `decode` through every picture that it names; mistakes are noted, not raised.
+
+    UserError only where the file is no table (see `tables.read`).
+    """
+    table = tables.read(path, REQUIRED, [c for c in COLUMNS if c not in REQUIRED], OTHER_NAMES, allow_extra)
+    if not table.numbers:
+        table.add("no rows", "Write one row an image", [None])
+    frame = pd.DataFrame(table.columns, index=pd.Index(table.numbers, name="row"), dtype="str")
+    frame = frame.reindex(columns=list(COLUMNS), fill_value="").astype("str")
+    _check_cells(table, frame)
+    _check_patients(table, frame)
+    files = _check_files(table, frame)
+    _check_classes(table, frame)
+    facts = None
+    if decode and files.any():
+        shown = frame.loc[files, ["image"]]
+        shown["hash"] = pictures.hashes([path.parent / name for name in shown["image"]])
+        frame.loc[files, "hash"] = shown["hash"]
+        facts = pictures.facts(shown, path, workers)
+        for fault, rows in facts.groupby("fault").groups.items():
+            if fault:
+                table.add(f"cannot read the image ({fault})", pictures.EXPORT, rows, "image")
+        _check_same_pictures(table, frame[files], shown["hash"])
+    return Checked(table, None if table.mistakes else _typed(frame), facts)
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Cells as the types of `manifest.COLUMNS`, rows counted from 0."""
+    seen = frame["visible"].str.lower().map(FLAGS)
+    return frame.assign(
+        label=pd.to_numeric(frame["label"]).astype(int),
+        invasion_depth=pd.to_numeric(frame["invasion_depth"]),
+        visible=seen.astype(bool) if seen.notna().all() else seen.astype(object).where(seen.notna(), pd.NA),
+        source="file",
+    ).reset_index(drop=True)
+
+
+def _check_cells(table: Table, frame: pd.DataFrame) -> None:
+    """Empty cells of required columns, and cells that hold nothing known; an empty cell is one mistake."""
+    for column in REQUIRED:
+        if column in table.columns:
+            table.add(f"empty {column}", "Fill the cell", frame.index[frame[column] == ""], column)
+    number = {c: pd.to_numeric(frame[c], errors="coerce") for c in ("label", "invasion_depth")}
+    flags = frame["visible"].str.lower().isin(FLAGS)
+    any_split = f"Write one of: {', '.join((*SPLITS, *POOL_SPLITS.values()))}, or nothing"
+    _refuse_unknown(table, frame["modality"], frame["modality"].isin(MODALITIES), "is no modality", "Write us or mri")
+    _refuse_unknown(table, frame["label"], number["label"].isin([0, 1]), "is not 0 or 1",
+                    "Write 1 for carcinoma, 0 for control")  # fmt: skip
+    _refuse_unknown(table, frame["split"], frame["split"].isin([*PLACES, "unused"]), "is no split", any_split)
+    _refuse_unknown(table, frame["visible"], flags, "is not true or false", "Write one of these, or nothing")
+    _refuse_unknown(table, frame["invasion_depth"], number["invasion_depth"].between(0, 1),
+                    "is no fraction of the wall", "Write 0 to 1 with a decimal point, or nothing")  # fmt: skip
+
+
+def _refuse_unknown(table: Table, cells: pd.Series, known: pd.Series, problem: str, remedy: str) -> None:
+    """Note each cell that is neither empty nor known, with what was probably meant."""
+    column = str(cells.name)
+    guesses: Mapping[str, str] = GUESSES.get(column, {})
+    for value, rows in cells[~known & (cells != "")].groupby(cells).groups.items():
+        small = str(value).casefold()
+        guess = guesses.get(small) or (small if small in {*SPLITS, *POOL_SPLITS.values(), *MODALITIES} else None)
+        table.add(f"{value!r} {problem}", f"Write {guess}" if guess else remedy, rows, column)
+
+
+def _check_patients(table: Table, frame: pd.DataFrame) -> None:
+    """One woman, one spelling, one centre, one label and one split."""
+    for column in ("patient_id", "centre"):
+        if column in table.columns:
+            tables.other_spellings(table, column)
+    named = frame[frame["patient_id"] != ""]
+    label = pd.to_numeric(named["label"], errors="coerce")
+    for column, values, problem in (
+        ("centre", named["centre"].mask(named["centre"] == ""), "a second centre"),
+        ("label", label.where(label.isin([0, 1])), "another label"),
+    ):
+        other = values.notna() & values.ne(values.groupby(named["patient_id"]).transform("first"))
+        remedy = f"Give all her images one {column}"
+        table.add(f"patient has {problem}", remedy, named.index[other], column)
+    for row, problem, remedy in splits_of_patients(frame):
+        table.add(problem, remedy, [row], "split")
+
+
+def _check_files(table: Table, frame: pd.DataFrame) -> pd.Series:
+    """Whether each row names a file; notes rows that do not, and files that are listed twice."""
+    folder = table.path.parent
+    states = [_state(folder / name) if name else None for name in frame["image"]]
+    found = pd.Series([state is not None for state in states], index=frame.index, dtype=bool)
+    if "image" not in table.columns:
+        return found
+    listings: dict[Path, dict[str, str]] = {}
+    for row, name in frame.loc[~found & (frame["image"] != ""), "image"].items():
+        table.add(*_missing(folder, name, listings), [row], "image")
+    first: dict[tuple[int, int], int] = {}
+    for row, state in zip(frame.index, states, strict=True):
+        if state and (before := first.setdefault(state, row)) != row:
+            one, two = (os.path.realpath(folder / frame.at[r, "image"]) for r in (before, row))
+            if one == two:
+                table.add(f"image listed twice, first in row {before}", "Remove one of the rows", [row], "image")
+    return found
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """What tells a file from others, None where there is none."""
+    try:
+        state = file.stat()
+    except (OSError, ValueError):
+        return None
+    return (state.st_dev, state.st_ino) if stat.S_ISREG(state.st_mode) else None
+
+
+def _missing(folder: Path, name: str, listings: dict[Path, dict[str, str]]) -> tuple[str, str]:
+    """Problem and remedy of a path that names no file; `listings` keeps what stands in the folders looked into."""
+    slashed = name.replace("\\", "/")
+    if slashed != name and (folder / slashed).is_file():
+        return f"{name!r} has back-slashes", f"Write {slashed}"
+    path = folder / slashed
+    if path.is_dir():
+        return f"{name!r} is a folder", "Write one row an image"
+    if path.parent not in listings:
+        there = path.parent.iterdir() if path.parent.is_dir() else ()
+        listings[path.parent] = {_plain(file.name): file.name for file in there}
+    if near := listings[path.parent].get(_plain(path.name)):
+        return f"image file {name!r} does not exist", f"Write {Path(slashed).with_name(near).as_posix()}"
+    return "image file does not exist", "Give its path relative to the manifest"
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _check_same_pictures(table: Table, frame: pd.DataFrame, hashes: pd.Series) -> None:
+    """Note a picture that stands under two patients, labels, splits or modalities, by its bytes."""
+    told = frame[["patient_id", "label", "split", "modality"]]
+    told = told.assign(split=told["split"].where(told["split"].isin(PLACES), ""))
+    for _, rows in hashes[hashes.duplicated(keep=False)].groupby(hashes).groups.items():
+        for row in rows[1:]:
+            differs = [c for c in told if len({told.at[row, c], told.at[rows[0], c]} - {""}) > 1]
+            if differs:
+                problem = f"the same picture as in row {rows[0]} under another {' and '.join(differs)}"
+                table.add(problem, "Keep the row that is true", [row], "image")
+
+
+def _check_classes(table: Table, frame: pd.DataFrame) -> None:
+    """A class without ultrasound; or, where every ultrasound image has a split, a split without a class."""
+    if not {"label", "modality"} <= set(table.columns) or not table.numbers:
+        return
+    us = frame[frame["modality"].eq("us") & in_cohort(frame)]
+    label = pd.to_numeric(us["label"], errors="coerce")
+    for value in (0, 1):
+        own = us[label == value]
+        lacking = [name for name in SPLITS[:3] if name not in set(own["split"])] if us["split"].ne("").all() else []
+        if own.empty:
+            table.add(f"no ultrasound image with label {value}", "Both classes are needed", [None])
+        for name in lacking if len(own) else ():
+            table.add(f"no ultrasound image with label {value} in {name}", "Put a patient there", [None])

@@ -1,0 +1,146 @@
+"""Picture files of a person: decoded in one way, and what each file tells before anything is trained on it.
+
+A picture becomes grey as it is meant to be seen: turned as its orientation tag says, transparency laid on black.
+"""
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ecsupport.core import progress
+from ecsupport.core.artefacts import Spec, ensure_all, sha256
+
+BLOCK = 512
+LARGEST = 40_000_000  # pixels; more is a scan or a mosaic, and decoding it takes the memory of a whole batch
+ORIENTATION = 274  # EXIF tag
+BITS = 258  # TIFF tag
+FINGERPRINT = 16  # side of the perceptual hash, in bits
+BLACK = 4  # grey level up to which a border counts as black
+EXPORT = "Export it as 8-bit PNG"
+
+
+def hashes(files: list[Path]) -> list[str]:
+    """SHA-256 of the files' bytes, in their order."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(sha256, files))
+
+
+def facts(images: pd.DataFrame, manifest: Path, workers: int = 1) -> pd.DataFrame:
+    """What each picture of a manifest (columns image, hash) tells, in its order; decoded once and kept in the store.
+
+    Columns: fault (why it cannot be taken, or empty), format, mode, width, height (pixels, as stored), orientation
+    (EXIF, 1 upright), transparent, two_valued, border (mean grey level of the outermost pixels, 0 to 255), black_border
+    (their share that is black), fingerprint (perceptual hash, see `fingerprint`).
+    """
+    blocks = [images.iloc[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
+    specs = [
+        Spec("pictures", make_facts, {"images": list(b["image"]), "hashes": list(b["hash"]), "manifest": str(manifest)})
+        for b in blocks
+    ]
+    rows = [row for folder in ensure_all(specs, workers, "pictures") for row in json.loads(_text(folder))]
+    return pd.DataFrame(rows, index=images.index)
+
+
+def make_facts(folder: Path, images: list[str], hashes: list[str], manifest: str) -> None:
+    """Write `facts.json` of a block of pictures into `folder`; see `facts`."""
+    rows = []
+    for name, known in progress.bar(list(zip(images, hashes, strict=True)), "pictures"):
+        try:
+            pixels, told = decode(content(Path(manifest).parent / name, known))
+            rows.append({"fault": "", **told, **_seen(np.asarray(pixels))})
+        except ValueError as error:
+            rows.append({"fault": str(error)})
+    (folder / "facts.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def content(file: Path, known: str) -> bytes:
+    """Bytes of a file whose SHA-256 is known; ValueError where they are others or cannot be read."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from None
+    if sha256(raw) != known:
+        raise ValueError("it was changed meanwhile")
+    return raw
+
+
+def decode(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
+    """A picture file's grey levels, 8 bits, and what its head tells (see `facts`).
+
+    ValueError saying why it cannot be taken: no picture, cut short, several frames, more than 8 bits a channel, more
+    than LARGEST pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(raw)) as picture:
+            width, height = picture.size
+            if width * height > LARGEST:
+                raise ValueError(f"{width:,} x {height:,} pixels, more than {LARGEST:,}")
+            if (frames := getattr(picture, "n_frames", 1)) > 1:
+                raise ValueError(f"{frames} frames in one file")
+            if _deep(picture, raw):
+                raise ValueError(f"mode {picture.mode}: more than 8 bits a channel, whose grey scale only you know")
+            told = {"format": picture.format, "mode": picture.mode, "width": width, "height": height}
+            orientation = picture.getexif().get(ORIENTATION, 1)
+            upright, transparent = _on_black(ImageOps.exif_transpose(picture))
+            return upright.convert("L"), {**told, "orientation": int(orientation), "transparent": transparent}
+    except UnidentifiedImageError:
+        raise ValueError("no picture") from None
+    except Image.DecompressionBombError:
+        raise ValueError(f"more than {LARGEST:,} pixels") from None
+    except ValueError:
+        raise
+    except Exception as error:  # a decoder may raise anything on a broken file
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def fingerprint(pixels: np.ndarray) -> str:
+    """Perceptual hash of a picture (H, W) uint8: whether grey levels rise from left to right, on a coarse grid.
+
+    256 bits as hexadecimal digits; they survive another size, format, or a little contrast.
+    """
+    coarse = Image.fromarray(pixels).resize((FINGERPRINT + 1, FINGERPRINT), Image.Resampling.BOX, reducing_gap=2.0)
+    levels = np.asarray(coarse).astype(np.int16)
+    return np.packbits(levels[:, 1:] > levels[:, :-1]).tobytes().hex()
+
+
+def _seen(pixels: np.ndarray) -> dict[str, Any]:
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return {
+        "two_valued": Image.fromarray(pixels).getcolors(2) is not None,
+        "border": round(float(border.mean()), 2),
+        "black_border": round(float((border <= BLACK).mean()), 4),
+        "fingerprint": fingerprint(pixels),
+    }
+
+
+def _on_black(picture: Image.Image) -> tuple[Image.Image, bool]:
+    """The picture laid on black, and whether anything of it was transparent."""
+    if not picture.has_transparency_data:
+        return picture, False
+    picture = picture.convert("RGBA")
+    black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+    return Image.alpha_composite(black, picture), picture.getextrema()[3][0] < 255
+
+
+def _deep(picture: Image.Image, raw: bytes) -> bool:
+    """Whether a channel has more than 8 bits: Pillow cuts 16-bit colours to 8 without a word, so the file is asked."""
+    if picture.mode.startswith(("I", "F")):
+        return True
+    if picture.format == "PNG":
+        return raw[24] > 8  # bit depth in IHDR
+    if picture.format == "TIFF":
+        bits = picture.tag_v2.get(BITS, 1)
+        return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+    if picture.format == "JPEG2000":
+        return (raw[raw.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1 > 8  # Ssiz of the codestream's SIZ marker
+    return False
+
+
+def _text(folder: Path) -> str:
+    return (folder / "facts.json").read_text(encoding="utf-8")

@@ -1,0 +1,218 @@
+"""What is noticed in a manifest: each finding appears where it should, and a clean manifest says nothing."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageDraw
+
+from ecsupport.cohort import pictures
+from ecsupport.cohort.manifest import COLUMNS
+from ecsupport.evaluation.noticed import NEAR, near_duplicates, noticed
+
+
+def cohort(patients=120):
+    """A manifest without a flaw: half of the patients are positive, both classes from both centres, 30 of each test."""
+    number = np.arange(patients)
+    rows = pd.DataFrame({
+        "image": [f"{n}.png" for n in number], "patient_id": [f"P{n}" for n in number],
+        "centre": np.where(number % 3, "north", "south"), "modality": "us", "label": number % 2,
+        "invasion_depth": np.nan, "split": np.where(number < 60, "test", "train"),
+        "hash": [f"{n:064d}" for n in number],
+    })  # fmt: skip
+    return rows.assign(sequence="", diagnosis="", visible=pd.NA, source="file")[list(COLUMNS)]
+
+
+def facts(rows, seed=0):
+    """Facts of square upright pictures that differ in everything a picture is known by."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "fault": "", "format": "PNG", "mode": "L", "width": 64, "height": 64, "orientation": 1, "transparent": False,
+        "two_valued": False, "border": rng.uniform(0, 40, len(rows)), "black_border": rng.uniform(0, 1, len(rows)),
+        "fingerprint": [rng.bytes(32).hex() for _ in range(len(rows))],
+    })  # fmt: skip
+
+
+def found(rows, told=None, ignored=()):
+    return noticed(rows, facts(rows) if told is None else told, ignored).set_index("what")
+
+
+def test_a_clean_manifest_says_nothing():
+    assert found(cohort()).empty
+
+
+def test_each_finding_counts_images_and_patients():
+    rows = cohort()
+    table = found(rows, facts(rows).assign(orientation=[6] * 4 + [1] * 116))
+    assert table.loc["orientation tags", ["images", "patients", "example"]].tolist() == [4, 4, "0.png"]
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("orientation tags", {"orientation": 6}),
+        ("pictures that are not square", {"width": 80}),
+        ("transparent pictures", {"transparent": True}),
+        ("pictures of at most two grey levels", {"two_valued": True}),
+    ],
+)
+def test_what_all_pictures_have_is_noticed(what, change):
+    rows = cohort()
+    table = found(rows, facts(rows).assign(**change))
+    assert table.index.tolist() == [what] and table.loc[what, "images"] == len(rows)
+
+
+def test_names_and_labels_that_mislead():
+    rows = cohort()
+    rows.loc[[0, 1], "patient_id"] = ["007", "7"]
+    rows.loc[2, "invasion_depth"] = 0.4
+    table = found(rows, ignored=["ward"])
+    assert table.index.tolist() == [
+        "a column that nothing reads",
+        "patients whose names differ in leading zeros only",
+        "controls with a depth of invasion",
+    ]
+    assert table["images"].tolist() == [0, 2, 1]
+
+
+def test_classes_bound_to_a_centre():
+    rows = cohort().assign(centre=lambda f: np.where(f["label"] == 1, "north", "south"))
+    table = found(rows)
+    assert {"every carcinoma comes from one centre", "every control comes from one centre"} < set(table.index)
+    assert (table.index == "a centre with one class only").sum() == 2
+    assert found(rows.assign(centre="north")).empty  # one centre tells nothing
+
+
+def test_few_test_patients_are_told_what_they_can_show():
+    rows = cohort()
+    rows.loc[(rows["split"] == "test") & (rows["label"] == 1) & (rows.index > 20), "split"] = "train"
+    (row,) = found(rows).itertuples()
+    assert row.patients == 10 and "still begins at 0.69" in row.meaning  # Clopper-Pearson, 10 of 10
+
+
+@pytest.mark.parametrize("name", ["size", "border", "file type"])
+def test_a_class_that_is_told_without_anatomy(name):
+    rows = cohort()
+    told, label = facts(rows), rows["label"] == 1
+    if name == "size":
+        told["width"] = told["height"] = np.where(label, 64, np.where(rows.index % 4 == 0, 48, 80))  # not in order
+    if name == "border":
+        told["border"] += np.where(label, 30, 0)
+    if name == "file type":
+        told["format"] = np.where(label & (rows.index % 5 > 0), "JPEG", "PNG")
+    (row,) = found(rows, told).itertuples()
+    assert row.Index == f"the class goes with the pictures' {name}" and "AUC of" in row.meaning
+    shuffled = np.random.default_rng(1).permutation(len(told))
+    assert found(rows, told.iloc[shuffled].reset_index(drop=True)).empty
+
+
+def test_one_picture_twice_within_a_patient():
+    rows = cohort()
+    rows.loc[1, ["patient_id", "label", "hash"]] = ["P0", 0, rows.loc[0, "hash"]]
+    told = facts(rows)
+    assert found(rows, told).loc["one picture twice within a patient", ["images", "patients"]].tolist() == [1, 1]
+
+
+def saved(picture, kind, **options):
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def scene(seed):
+    """A smooth picture, as ultrasound of one uterus is."""
+    field = np.random.default_rng(seed).normal(size=(12, 12))
+    return Image.fromarray(np.uint8(np.clip(128 + 50 * field, 0, 255))).resize((90, 90), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda picture: Image.open(io.BytesIO(saved(picture, "JPEG", quality=60))),
+        lambda picture: picture.resize((50, 50)),
+        lambda picture: picture.point(lambda grey: 0.9 * grey + 10),
+    ],
+)
+def test_a_copy_in_another_dress_is_a_near_duplicate_and_another_picture_is_none(again):
+    prints = [pictures.fingerprint(np.asarray(picture)) for picture in map(scene, range(40))]
+    copies = [pictures.fingerprint(np.asarray(again(scene(seed)).convert("L"))) for seed in range(40)]
+    pairs = near_duplicates([*prints, *copies], ["train"] * 40 + ["test"] * 40)
+    assert sorted(pairs) == [(seed, 40 + seed) for seed in range(40)]
+
+
+def test_near_duplicates_agree_with_counting_bits():
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 2, 256)
+    bits = np.array([base ^ (rng.random(256) < share) for share in rng.uniform(0, 0.3, 60)])
+    split = rng.choice(["train", "validation", "test"], 60)
+    expected = {
+        frozenset((i, j))
+        for i in range(60)
+        for j in range(i)
+        if split[i] != split[j] and (bits[i] != bits[j]).sum() <= NEAR
+    }
+    pairs = near_duplicates([np.packbits(row).tobytes().hex() for row in bits], split)
+    assert {frozenset(pair) for pair in pairs} == expected and len(pairs) == len(expected) > 5
+
+
+def test_near_duplicates_across_splits_are_reported():
+    rows, told = cohort(), facts(cohort())
+    told.loc[100, "fingerprint"] = told.loc[3, "fingerprint"]  # a test and a training patient
+    told.loc[5, "fingerprint"] = told.loc[7, "fingerprint"]  # both test: no leak
+    table = found(rows, told)
+    assert table.index.tolist() == ["near-duplicates in two splits"]
+    assert table["example"].tolist() == ["3.png and 100.png"] and table["patients"].tolist() == [2]
+
+
+# --- what the pictures tell -----------------------------------------------------------------------------------------
+
+
+def drawn():
+    """Black, with a white corner above on the left."""
+    picture = Image.new("L", (40, 20))
+    ImageDraw.Draw(picture).rectangle((0, 0, 9, 4), fill=255)
+    return picture
+
+
+def test_an_orientation_tag_is_applied():
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = 6  # to be turned clockwise
+    turned, told = pictures.decode(saved(drawn(), "PNG", exif=exif))
+    assert turned.size == (20, 40) and told["orientation"] == 6
+    assert np.asarray(turned)[0].tolist() == [0] * 15 + [255] * 5
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_laid_on_black(mode):
+    white = Image.new("RGBA", (8, 8), (255, 255, 255, 255))
+    white.paste((255, 255, 255, 0), (0, 0, 4, 8))
+    options = {}
+    if mode == "P":
+        picture = Image.new("P", (8, 8), 1)
+        picture.putpalette([255, 255, 255, 255, 255, 255])
+        picture.paste(0, (0, 0, 4, 8))
+        options = {"transparency": 0}
+    else:
+        picture = white.convert(mode)
+    pixels, told = pictures.decode(saved(picture, "PNG", **options))
+    assert told["transparent"]
+    assert np.asarray(pixels)[0].tolist() == [0] * 4 + [255] * 4
+
+
+def test_facts_stand_in_the_order_of_the_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setattr(pictures, "BLOCK", 2)
+    drawn().save(tmp_path / "mask.png")
+    scene(0).save(tmp_path / "grey.jpg")
+    scene(1).convert("RGBA").save(tmp_path / "colour.png")
+    (tmp_path / "letter.png").write_text("dear")
+    names = ["colour.png", "letter.png", "mask.png", "grey.jpg", "mask.png"]
+    images = pd.DataFrame({"image": names}, index=[3, 5, 6, 8, 9])
+    images["hash"] = pictures.hashes([tmp_path / name for name in names])
+    told = pictures.facts(images, tmp_path / "ward.csv")
+    assert told.index.tolist() == [3, 5, 6, 8, 9]
+    assert told["fault"].tolist() == ["", "no picture", "", "", ""]
+    assert told.loc[[3, 8], "format"].tolist() == ["PNG", "JPEG"]
+    assert told["two_valued"].fillna(0).tolist() == [False, 0, True, False, True]
+    assert told.loc[3, ["width", "height", "transparent"]].tolist() == [90, 90, False]

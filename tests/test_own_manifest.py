@@ -1,0 +1,293 @@
+"""A person's manifest: every kind of mistake in the table and in the pictures is named, all of them at once."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ecsupport.cohort import images, manifest, own_manifest
+from ecsupport.core import profiles
+from ecsupport.core.errors import UserError
+
+ROWS = [
+    ("a/1.png", "P1", "north", "us", "1"),
+    ("a/2.png", "P1", "north", "us", "1"),
+    ("b.png", "P2", "south", "us", "0"),
+    ("c.png", "P3", "south", "us", "0"),
+    ("d.png", "P4", "north", "mri", "1"),
+    ("e.png", "P4", "north", "mri", "1"),
+]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Six small PNG files of four patients; writes their manifest, changed."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
+    rng = np.random.default_rng(0)
+    (tmp_path / "a").mkdir()
+    for name, *_ in ROWS:
+        Image.fromarray(rng.integers(0, 256, (40, 50), np.uint8)).save(tmp_path / name)
+    frame = pd.DataFrame(ROWS, columns=list(manifest.REQUIRED))
+
+    def write(change=lambda f: f):
+        change(frame.copy()).to_csv(tmp_path / "own.csv", index=False)
+        return tmp_path / "own.csv"
+
+    return write
+
+
+def changed(row, column, value):
+    """Row, from 1, gets another value in a column, which is made where it is lacking."""
+
+    def change(frame):
+        if column not in frame:
+            frame[column] = ""
+        frame.loc[row - 1, column] = value
+        return frame
+
+    return change
+
+
+def saved(picture, *arguments, **options):
+    file = io.BytesIO()
+    picture.save(file, *arguments, **options)
+    return file.getvalue()
+
+
+def test_a_manifest_reads(own):
+    frame = own_manifest.read(own())
+    assert list(frame.columns) == list(manifest.COLUMNS)
+    assert frame["label"].tolist() == [1, 1, 0, 0, 1, 1]
+    assert set(frame["source"]) == {"file"} and frame["hash"].str.len().eq(64).all()
+
+
+def test_names_stay_as_they_are_written(own):
+    """NA is a patient; 12.1 and 12.10 are two, and so are 007 and 7."""
+    file = own(lambda f: f.assign(patient_id=["NA", "NA", "12.1", "12.10", "007", "007"]))
+    assert own_manifest.read(file)["patient_id"].tolist() == ["NA", "NA", "12.1", "12.10", "007", "007"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="centre"), "column 'centre' is missing"),
+        (lambda f: f.iloc[:0], "no rows. Write one row an image"),
+        (changed(3, "patient_id", None), "row 3, patient_id: empty patient_id. Fill the cell"),
+        (changed(3, "patient_id", "  "), "row 3, patient_id: empty patient_id"),
+        (changed(2, "modality", "ct"), "row 2, modality: 'ct' is no modality. Write us or mri"),
+        (changed(2, "modality", "Ultrasound"), "row 2, modality: 'Ultrasound' is no modality. Write us"),
+        (changed(4, "label", "2"), "row 4, label: '2' is not 0 or 1. Write 1 for carcinoma, 0 for control"),
+        (changed(4, "label", "control"), "row 4, label: 'control' is not 0 or 1. Write 0"),
+        (changed(2, "image", "a/1.png"), "row 2, image: image listed twice, first in row 1"),
+        (changed(2, "image", "a/../a/1.png"), "row 2, image: image listed twice, first in row 1"),
+        (changed(5, "image", "lost.png"), "row 5, image: image file does not exist. Give its path relative"),
+        (changed(5, "image", "D.PNG"), r"row 5, image: image file 'D.PNG' does not exist. Write d\.png"),
+        (changed(1, "image", "a\\1.png"), r"row 1, image: .* has back-slashes. Write a/1\.png"),
+        (changed(1, "image", "a"), "row 1, image: 'a' is a folder"),
+        (
+            lambda f: f.assign(split=["train", "test", "train", "test", "", ""]),
+            "row 2, split: patient P1 is in test and in train. Put all images of a patient into one split",
+        ),
+        (changed(1, "split", "val"), "row 1, split: 'val' is no split. Write validation"),
+        (changed(1, "split", "Train"), "row 1, split: 'Train' is no split. Write train"),
+        (changed(1, "split", "fold 3"), "row 1, split: 'fold 3' is no split. Write one of: train, validation, test"),
+        (lambda f: f.rename(columns={"centre": "center"}), "column 'center' looks like 'centre'. Rename it to centre"),
+        (lambda f: f.assign(Split="train"), "column 'Split' looks like 'split'. Rename it to split"),
+        (lambda f: f.assign(splits="train"), "column 'splits' looks like 'split'"),
+        (lambda f: f.assign(set="train"), "column 'set' looks like 'split'"),
+        (lambda f: f.assign(fold=1), "column 'fold' looks like 'split'"),
+        (lambda f: f.assign(label="1"), "no ultrasound image with label 0. Both classes are needed"),
+        (lambda f: f[f["modality"] == "mri"], "no ultrasound image with label 0"),
+        (changed(2, "invasion_depth", "deep"), "row 2, invasion_depth: 'deep' is no fraction of the wall"),
+        (changed(2, "invasion_depth", "0,5"), "row 2, invasion_depth: '0,5' is no fraction of the wall. Write 0 to 1"),
+        (changed(2, "invasion_depth", "50"), "row 2, invasion_depth: '50' is no fraction"),
+        (changed(2, "invasion_depth", "nan"), "row 2, invasion_depth: 'nan' is no fraction"),
+        (changed(1, "visible", "yes"), "row 1, visible: 'yes' is not true or false. Write true"),
+        (changed(2, "centre", "south"), "row 2, centre: patient has a second centre. Give all her images one centre"),
+        (changed(2, "label", "0"), "row 2, label: patient has another label. Give all her images one label"),
+        (changed(3, "centre", "North"), "row 3, centre: 'North' is 'north' of row 1 in another spelling"),
+        (changed(3, "patient_id", "p1"), "row 3, patient_id: 'p1' is 'P1' of row 1 in another spelling"),
+        (changed(3, "patient_id", "Ｐ1"), "row 3, patient_id: .* in another spelling"),
+    ],
+)
+def test_a_mistake_in_the_table(own, change, message):
+    with pytest.raises(UserError, match=message):
+        own_manifest.read(own(change))
+
+
+def test_the_same_woman_twice_by_a_spreadsheet(own):
+    """Read as numbers by one program and written by another: 12 and 12.0."""
+    file = own(lambda f: f.assign(patient_id=["12", "12", "12.0", "13", "14", "14"]))
+    with pytest.raises(UserError, match=r"row 3, patient_id: '12\.0' is '12' of row 1 in another spelling"):
+        own_manifest.read(file)
+
+
+def test_a_wrong_label_is_one_mistake_and_not_two(own):
+    with pytest.raises(UserError) as mistake:
+        own_manifest.read(own(changed(2, "label", "2")))
+    assert "row 2, label: '2' is not 0 or 1" in str(mistake.value)
+    assert "another label" not in str(mistake.value)
+
+
+def test_other_separators_and_folders_are_named(own, tmp_path):
+    path = own()
+    path.write_text(path.read_text().replace(",", ";"))
+    with pytest.raises(UserError, match="separated by ';'. Save it with commas"):
+        own_manifest.read(path)
+    with pytest.raises(UserError, match="is no file. Give COHORT the path of a CSV file"):
+        profiles.Run.open("smoke", str(tmp_path))
+
+
+def test_a_further_column_is_refused_or_allowed(own):
+    file = own(lambda f: f.assign(age=60))
+    with pytest.raises(UserError, match="column 'age' is unknown. Remove it, or allow further columns with"):
+        own_manifest.check(file, decode=False).table.refuse()
+    checked = own_manifest.check(file, decode=False, allow_extra=True)
+    assert checked.table.ignored == ["age"] and len(checked.rows) == 6
+
+
+# --- one picture under two names ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value"),
+    [(3, "patient_id", "P9"), (5, "modality", "mri"), (3, "label", "0"), (2, "split", "test")],
+)
+def test_one_picture_stands_for_one_patient_class_split_and_modality(own, tmp_path, row, column, value):
+    """The bytes of row 1 under another name."""
+    (tmp_path / ROWS[row - 1][0]).write_bytes((tmp_path / "a/1.png").read_bytes())
+    frame = changed(1, "split", "train")(pd.DataFrame(ROWS, columns=list(manifest.REQUIRED)))
+    message = f"row {row}, image: the same picture as in row 1 under another .*{column}.* Keep the row that is true"
+    with pytest.raises(UserError, match=message):
+        own_manifest.read(own(lambda _: changed(row, column, value)(frame)))
+
+
+def test_a_link_to_a_picture_is_that_picture(own, tmp_path):
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "b.png").symlink_to("a/1.png")
+    with pytest.raises(UserError, match="row 3, image: image listed twice, first in row 1"):
+        own_manifest.read(own())
+    (tmp_path / "b.png").unlink()
+    os.link(tmp_path / "a/1.png", tmp_path / "b.png")
+    with pytest.raises(UserError, match="row 3, image: the same picture as in row 1 under another patient_id"):
+        own_manifest.read(own())
+
+
+@pytest.mark.parametrize("split", ["", "unused", "train"])
+def test_a_picture_twice_within_a_patient_is_no_mistake(own, tmp_path, split):
+    (tmp_path / "a/2.png").write_bytes((tmp_path / "a/1.png").read_bytes())
+    assert len(own_manifest.read(own(lambda f: changed(1, "split", "train")(changed(2, "split", split)(f))))) == 6
+
+
+# --- pictures that cannot be taken ----------------------------------------------------------------------------------
+
+NOISE = np.random.default_rng(1).integers(0, 256, (40, 50), np.uint8)
+GREY, COLOUR = Image.fromarray(NOISE), Image.fromarray(np.stack([NOISE] * 3, axis=2))
+DEEP = Image.fromarray(np.full((40, 50), 3000, np.uint16))
+
+
+def sixteen_bit_colours():
+    """A PNG of 16 bits a colour, written by hand: Pillow reads it as 8 bits without a word."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    lines = b"".join(b"\0" + os.urandom(8 * 6) for _ in range(8))
+    head = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def cut(raw):
+    return raw[: len(raw) // 2]
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"", "no picture"),
+        (b"patient,diagnosis\n", "no picture"),
+        (cut(saved(GREY, "PNG")), "truncated"),
+        (cut(saved(GREY, "JPEG")), "truncated"),
+        (saved(GREY, "PNG")[:40], ".+"),
+        (saved(DEEP, "PNG"), "more than 8 bits"),
+        (saved(DEEP, "TIFF"), "more than 8 bits"),
+        (saved(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF"), "more than 8 bits"),
+        (saved(DEEP, "JPEG2000"), "more than 8 bits"),
+        (sixteen_bit_colours(), "more than 8 bits"),
+        (saved(GREY, "GIF", save_all=True, append_images=[GREY.rotate(90, expand=False)]), "2 frames in one file"),
+        (saved(GREY, "TIFF", save_all=True, append_images=[GREY, GREY]), "3 frames in one file"),
+        (saved(Image.new("1", (8000, 6000)), "PNG"), "8,000 x 6,000 pixels, more than 40,000,000"),
+        (saved(Image.new("1", (20_000, 20_000)), "PNG"), "more than 40,000,000"),
+    ],
+)
+def test_a_picture_that_cannot_be_taken_is_named_with_its_row(own, tmp_path, raw, why):
+    (tmp_path / "c.png").write_bytes(raw)
+    with pytest.raises(UserError, match=rf"row 4, image: cannot read the image \(.*{why}.*\). Export it as 8-bit PNG"):
+        own_manifest.read(own())
+
+
+def test_all_broken_pictures_are_named_at_once(own, tmp_path):
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).write_bytes(cut((tmp_path / name).read_bytes()))
+    (tmp_path / "e.png").write_text("letter")
+    lines = own_manifest.check(own(changed(1, "centre", "")), decode=True).table.report()
+    assert [line.split(", ", 1)[1].split(":")[0] for line in lines] == [
+        "row 1, centre",
+        "rows 3 to 4, image",
+        "row 6, image",
+    ]
+
+
+def test_without_pixels_no_picture_is_opened(own, tmp_path):
+    (tmp_path / "c.png").write_text("no picture")
+    assert own_manifest.check(own(), decode=False).table.mistakes == []
+
+
+def test_a_picture_that_changes_after_it_was_checked_is_not_taken(own, tmp_path):
+    file = own()
+    frame = own_manifest.read(file)
+    GREY.save(tmp_path / "c.png")
+    with pytest.raises(UserError, match=r"own.csv, row c.png: cannot read the image \(it was changed meanwhile\)"):
+        images.load(frame, 32, manifest=file)
+    store = tmp_path / "workspace" / "store" / "images"
+    assert [f for f in store.rglob("*") if f.suffix != ".lock"] == []  # nothing half-made stays
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_the_manifest_holds(own, ecsupport, tmp_path):
+    frame = pd.concat([pd.DataFrame(ROWS[:4], columns=list(manifest.REQUIRED))] * 12, ignore_index=True)
+    frame["patient_id"] = [f"P{number}" for number in range(len(frame))]
+    frame["image"] = [f"{number}.png" for number in range(len(frame))]
+    for number, name in enumerate(frame["image"]):
+        Image.fromarray(NOISE + np.uint8(number)).save(tmp_path / name)
+    file = own(lambda _: frame)
+    done = ecsupport("check", file)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{file}: 48 images of 48 patients from 2 centres; no picture opened")
+    assert "a centre with one class only" in done.stdout and "not square" not in done.stdout
+    done = ecsupport("check", file, "--pixels")
+    assert done.returncode == 0 and "every picture decoded" in done.stdout and "not square" in done.stdout
+
+
+def test_check_names_everything_and_exits_with_2(own, ecsupport, tmp_path):
+    def spoil(frame):
+        return changed(1, "split", "val")(changed(2, "image", "a\\2.png")(frame)).assign(ward="7")
+
+    (tmp_path / "c.png").write_text("no picture")
+    file = own(spoil)
+    done = ecsupport("check", file, "--pixels", "--allow-extra")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"{file}, row 1, split: 'val' is no split. Write validation",
+        f"{file}, row 2, image: 'a\\\\2.png' has back-slashes. Write a/2.png",
+        f"{file}, row 4, image: cannot read the image (no picture). Export it as 8-bit PNG",
+    ]
+    done = ecsupport("check", file)
+    assert done.returncode == 2 and "column 'ward' is unknown" in done.stderr and "c.png" not in done.stderr
