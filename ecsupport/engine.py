@@ -134,8 +134,8 @@ def execute(run: Run, name: str) -> int:
 
     try:
         papermill.execute_notebook(
-            str(notebook.file),
-            str(unfinished),
+            _literal(notebook.file),
+            _literal(unfinished),
             parameters={"profile": run.profile.name, "cohort": str(run.cohort or "")},
             kernel_name="python3",
             progress_bar={"leave": False} if sys.stderr.isatty() else False,
@@ -155,6 +155,11 @@ def execute(run: Run, name: str) -> int:
     unfinished.replace(executed)
     _say(f"      {name} done in {time.monotonic() - begin:.0f} s")
     return DONE
+
+
+def _literal(path: Path) -> str:
+    """A path as papermill takes it, which puts parameters where braces are."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def kernel_environment(threads: int) -> dict[str, str]:

@@ -102,10 +102,6 @@ def test_run_is_named_by_profile_and_manifest(tmp_path):
     run = Run.open("smoke", str(manifest))
     assert run.name == "smoke-ward7"
     assert run.figures == paths.workspace() / "figures" / "smoke-ward7"
-    braced = tmp_path / "{ward}.csv"
-    braced.write_text("")
-    with pytest.raises(UserError, match="has a brace in its path"):
-        Run.open("smoke", str(braced))
 
 
 def test_row_error_names_file_row_and_remedy():

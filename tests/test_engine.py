@@ -21,6 +21,8 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import index, readme
 
+NASTY = """it's "one" of $HOME #1 {x} {profile} 中文"""  # what YAML, shells, Snakemake and papermill would misread
+
 INDEX = """
 [[notebook]]
 name = "01_first"
@@ -73,9 +75,9 @@ class House:
     """A workspace and a folder of two tiny notebooks."""
 
     def __init__(self, folder, call, write):
-        self.notebooks = folder / "notebooks"
+        self.notebooks = folder / f"notebooks of {NASTY}"
         self.notebooks.mkdir()
-        self.workspace = folder / "work space"
+        self.workspace = folder / f"workspace of {NASTY}"
         self.trace = folder / "trace"
         self._call, self._write = call, write
         (self.notebooks / "index.toml").write_text(INDEX)
@@ -224,7 +226,7 @@ def test_a_failed_notebook_is_kept_and_named(house):
 def test_a_mistake_of_the_caller_is_one_line(house):
     mistake = "from ecsupport.core.errors import row_error\nraise row_error('m.csv', 3, 'two centres', 'Choose one.')"
     house.write("01_first", "table_1", middle=mistake)
-    manifest = house.notebooks / "ward: 7 #1.csv"  # a path that YAML and shells would misread
+    manifest = house.notebooks / f"ward: 7 {NASTY}.csv"
     manifest.write_text("patient_id\n1\n")
     status, out, err, _ = house.call("reproduce", "--cohort", manifest)
     assert (status, out) == (2, "")
@@ -238,8 +240,8 @@ def test_a_mistake_of_the_caller_is_one_line(house):
     status, out, err, _ = house.call("reproduce", "--cohort", manifest)
     assert status == 2
     assert out == ""
-    failed = house.workspace / "runs" / "smoke-ward: 7 #1" / "failed" / "01_first.ipynb"
-    assert f'cohort = "{manifest}"' in "".join(
+    failed = house.workspace / "runs" / f"smoke-{manifest.stem}" / "failed" / "01_first.ipynb"
+    assert f"cohort = {json.dumps(str(manifest))}" in "".join(
         "".join(cell["source"]) for cell in json.loads(failed.read_text())["cells"]
     )
     assert err.splitlines()[-1] == "m.csv, row 3: two centres. Choose one."

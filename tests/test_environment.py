@@ -1,13 +1,11 @@
 """One environment, three ways in: stated by pyproject.toml, pinned by requirements.lock, offered to conda users.
 
 No conda channel is needed here. What conda would do beyond Python itself, its pip part, is done for real by
-install_environment.py, which downloads 5 GB and therefore is a step of .ci/run of its own.
+install_environment.py, which downloads 5 GB and therefore is a step of .ci/run of its own. How `make` builds its
+environment is tested in test_setup.py.
 """
 
-import os
 import re
-import subprocess
-import sys
 import tomllib
 
 import pytest
@@ -83,29 +81,3 @@ def test_the_supported_pythons_are_the_same_everywhere(conda):
 def test_conda_takes_everything_but_python_from_the_lock(conda):
     assert conda[1] == ["-r requirements.lock"]
     assert {re.split(r"[=<>]", entry)[0] for entry in conda[0]} == {"python", "pip", "make", "git"}
-
-
-@pytest.mark.parametrize("version", ["3.9.6", "3.14.0"])
-def test_an_unsupported_python_gets_one_message(tmp_path, version):
-    python = tmp_path / "python3"
-    real = version.split(".")[:2]
-    python.write_text(  # an interpreter that says it is of that version
-        f'#!{sys.executable}\nimport collections, sys\nif sys.argv[1] == "--version":\n    print("Python {version}")\n'
-        f"else:\n    sys.version_info = ({', '.join(real)}, 0)\n    exec(sys.argv[2])\n"
-    )
-    python.chmod(0o755)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(
-        ["make", "--no-print-directory", "reproduce", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    message = f"This project needs Python 3.11, 3.12 or 3.13; {python} is Python {version}."
-    assert done.returncode == 2
-    assert done.stdout.startswith(message)
-    assert done.stdout.count("\n") == 1
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "venv").exists()

@@ -179,8 +179,6 @@ class Run:
         if path and not path.is_file():
             why = "is no file" if path.exists() else "does not exist"
             raise UserError(f"manifest {path} {why}. Give COHORT the path of a CSV file")
-        if path and set("{}") & set(str(path)):
-            raise UserError(f"manifest {path} has a brace in its path, which Snakemake cannot take. Rename it")
         return cls(load(profile), path)
 
     @property
