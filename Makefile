@@ -6,21 +6,23 @@ SHELL := /bin/bash
 PYTHON  ?= python3
 PROFILE ?= smoke
 COHORT  ?=
+ALLOW_EXTRA ?=
 GROUP   ?=
 KEEP    ?=
 TESTS   ?= tests
 
 # What a person gives is taken as it stands and reaches the shell through the environment, so that a space, quote, `$`,
 # `#` or brace in a path is just a character. TESTS alone is pasted: pytest's arguments, quoted as in a shell.
-$(foreach name,PYTHON PROFILE COHORT GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
-export PYTHON PROFILE COHORT GROUP KEEP
+$(foreach name,PYTHON PROFILE COHORT ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
+export PYTHON PROFILE COHORT ALLOW_EXTRA GROUP KEEP
 
 START := "$${PYTHON/\#~\//$$HOME/}"
 IN := $(START) workflow/environment.py
 RUN := $(IN) -m ecsupport
-RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT"
+EXTRA := $${ALLOW_EXTRA:+--allow-extra}
+RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(EXTRA)
 
-.PHONY: help reproduce audit test lab lint bench lock refresh clean .venv supported
+.PHONY: help reproduce check audit test lab lint bench lock refresh clean .venv supported
 
 help:  ## show this list
 	@grep -hE '^[a-z%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -33,6 +35,9 @@ figure-%: supported  ## re-make one figure with what it needs, e.g. make figure-
 
 table-%: supported  ## the same for a table
 	@$(RUN) item $@ $(RUN_OPTIONS)
+
+check: supported  ## every mistake in your own manifest and pictures  [COHORT=manifest.csv ALLOW_EXTRA=1]
+	@$(RUN) check --pixels $(EXTRA) -- "$$COHORT"
 
 audit: supported  ## every published number checked against the others: audit.csv, audit.html
 	@$(RUN) item audit $(RUN_OPTIONS)

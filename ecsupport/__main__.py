@@ -85,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> int:
     """Print every mistake, or what the manifest holds and what was noticed in it."""
     run = Run.open(options.profile, options.cohort)
+    if not run.cohort:
+        raise UserError("name the manifest of your own images: make check COHORT=path/manifest.csv")
     print("\n".join(_look(run, options.pixels, options.allow_extra)))
     return engine.DONE
 

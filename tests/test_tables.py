@@ -154,7 +154,7 @@ def test_an_error_shows_the_first_and_check_shows_all(tmp_path):
         table.add(f"problem {row}", "Mend it", [row])
     with pytest.raises(UserError) as many:
         table.refuse()
-    assert str(many.value).splitlines()[-1] == "and 10 more kinds; python -m ecsupport check names all"
+    assert str(many.value).splitlines()[-1] == "and 10 more kinds; make check COHORT=manifest.csv names all"
 
 
 @pytest.mark.parametrize(

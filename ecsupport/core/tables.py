@@ -62,7 +62,7 @@ class Table:
         lines = self.report(most)
         if lines:
             hidden = len(lines) - len(lines[:most])
-            more = [f"and {hidden} more kinds; python -m ecsupport check names all"] if hidden else []
+            more = [f"and {hidden} more kinds; make check COHORT=manifest.csv names all"] if hidden else []
             raise UserError("\n".join([*lines[:most], *more]))
 
     def report(self, most: int | None = None) -> list[str]:
