@@ -1,5 +1,6 @@
 """Pixels of a manifest's rows, rendered or read once and kept in the store in blocks."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ecsupport.cohort import phantom
 from ecsupport.core import progress
-from ecsupport.core.artefacts import Spec, ensure_all
+from ecsupport.core.artefacts import Spec, ensure_all, sha256
 from ecsupport.core.errors import row_error
 
 BLOCK = 512
@@ -65,11 +66,14 @@ def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int)
 
 
 def make_files(folder: Path, images: list[str], hashes: list[str], size: int, manifest: str) -> None:
-    """Read a block of files into `folder`."""
+    """Read a block of files into `folder`; UserError where one cannot be read, or is not the file of that hash."""
     pixels = []
-    for name in progress.bar(images, "images"):
+    for name, listed in progress.bar(list(zip(images, hashes, strict=True)), "images"):
         try:
-            with Image.open(Path(manifest).parent / name) as picture:
+            content = (Path(manifest).parent / name).read_bytes()
+            if sha256(content) != listed:
+                raise row_error(manifest, name, "the image has changed since it was listed", "Start the run again")
+            with Image.open(io.BytesIO(content)) as picture:
                 if picture.mode.startswith(("I", "F")):
                     raise ValueError(f"mode {picture.mode}: more than 8 bits, whose grey scale only you know")
                 pixels.append(np.asarray(picture.convert("L").resize((size, size), Image.Resampling.BICUBIC)))
