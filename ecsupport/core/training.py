@@ -110,7 +110,7 @@ def resumed(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -
 
 def tensors(path: Path) -> Any:
     """What a file of tensors, numbers and strings holds, on the cpu; `Unreadable` where it is no such file."""
-    content = io.BytesIO(path.read_bytes())  # read first: an error of the disk is not one of the content
+    content = io.BytesIO(path.read_bytes() if path.is_file() else b"")  # an error of the disk is none of the content
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -119,7 +119,7 @@ def tensors(path: Path) -> Any:
         raise
     except Exception:  # torch raises nearly anything, and advises to lift the guard against code
         raise Unreadable(
-            f"{path} is not a readable checkpoint: truncated, or not tensors alone "
+            f"{path} is not a readable checkpoint: absent, truncated, or not tensors alone "
             f"(a pickle that could run code is never loaded). {ANEW}"
         ) from None
 
