@@ -71,7 +71,7 @@ def refuse_future(run: Run) -> None:
     late = sorted((ahead, file) for file in _sources(run) if (ahead := _ahead(file)) > SKEW)
     if late:
         ahead, file = late[-1]
-        others = f", and {len(late) - 1} more files are" if len(late) > 1 else ""
+        others = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
         raise UserError(
             f"{file} is dated {duration([ahead / 60])} in the future{others}: what is made from it would look older "
             f"than it. Set this machine's clock, or: touch '{file}'"

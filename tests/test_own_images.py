@@ -196,3 +196,16 @@ def test_one_test_patient_of_a_class_is_too_few(own):
     rows.loc[rows["patient_id"] == control[0], "split"] = "train"
     with pytest.raises(UserError, match="holds 2 positive and 1 negative patients.*About fifteen"):
         split.of_run(rows, run)
+
+
+def test_an_image_that_changes_after_it_was_listed_is_refused(own):
+    file = own()
+    rows = manifest.read(file).iloc[:2]
+    picture = file.parent / rows["image"].iloc[1]
+    before = picture.read_bytes()
+    Image.new("L", (32, 32)).save(picture)
+    try:
+        with pytest.raises(UserError, match=rf"row {rows['image'].iloc[1]}: the image has changed since it was listed"):
+            images.load(rows, 17, manifest=file)
+    finally:
+        picture.write_bytes(before)
