@@ -24,7 +24,7 @@ from ecsupport.core import paths, progress
 from ecsupport.core.artefacts import locked, replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.failures import DONE, FAILED, explain, in_words, leave, say
+from ecsupport.failures import DONE, FAILED, explain, leave, say
 from ecsupport.reporting.index import Notebook, duration, find_item, find_notebook, written_notebooks
 
 WORKFLOW = paths.ROOT / "workflow"
@@ -45,7 +45,7 @@ def reproduce(run: Run, names: Sequence[str] = (), place: str = "default") -> in
         _note_images(run)
         for name in outputs.forget_broken(run):
             say(f"{name}: not as it was when it was finished, so it runs again")
-        targets = [str(path) for name in names for path in outputs.of(run, name)]
+        targets = [str(path) for name in outputs.with_needs(names) for path in outputs.of(run, name)]
         snakemake = _snakemake(run, place)
         notebooks = _stale(run, snakemake, targets)
         if not notebooks:
@@ -152,11 +152,7 @@ def execute(run: Run, name: str) -> int:
     except papermill.PapermillExecutionError:
         return FAILED  # the owner of the run reads what happened from the notebook
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        if words := in_words(text):
-            leave(unfinished, words)
-        else:
-            say(f"{name}: {text}")
+        leave(unfinished, error)
         return FAILED
     if not results.is_file():
         say(f"{name}: wrote no results. Its last cell must call results.finish()")

@@ -49,12 +49,17 @@ def in_words(text: str) -> str | None:
     return None
 
 
-def leave(file: Path, words: str) -> None:
-    """In place of a failed notebook that could not be written leave, if there is space for it, what went wrong."""
-    error = {"output_type": "error", "ename": "UserError", "evalue": words}
-    with contextlib.suppress(OSError):
+def leave(file: Path, error: Exception) -> None:
+    """Say what stopped papermill itself; where it is the machine, leave that in place of the notebook for `explain`."""
+    text = f"{type(error).__name__}: {error}"
+    words = in_words(text)
+    if not words:
+        say(f"{file.stem}: {text}")
+        return
+    kept = {"output_type": "error", "ename": "UserError", "evalue": words}
+    with contextlib.suppress(OSError):  # then `explain` tries by itself whether the disk is full
         file.unlink(missing_ok=True)
-        file.write_text(json.dumps({"cells": [{"execution_count": None, "outputs": [error]}]}), encoding="utf-8")
+        file.write_text(json.dumps({"cells": [{"execution_count": None, "outputs": [kept]}]}), encoding="utf-8")
 
 
 def explain(run: Run, names: list[str]) -> int:

@@ -6,7 +6,7 @@ and Snakemake makes it again.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +22,15 @@ SKEW = 5.0  # seconds by which the clocks of a file server and of this machine m
 def of(run: Run, name: str) -> tuple[Path, Path]:
     """The executed notebook and its results file, as workflow/Snakefile names them."""
     return run.notebooks / f"{name}.ipynb", run.figures / f"{name}.json"
+
+
+def with_needs(names: Sequence[str]) -> list[str]:
+    """Those notebooks and all that they need: Snakemake by itself makes no lost file whose readers look up to date."""
+    wanted = set(names)
+    for notebook in reversed(written_notebooks()):  # what a notebook needs stands above it
+        if notebook.name in wanted:
+            wanted.update(notebook.needs)
+    return sorted(wanted)
 
 
 def seal(run: Run, name: str) -> None:

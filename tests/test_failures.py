@@ -159,7 +159,7 @@ def test_a_home_that_cannot_be_written_is_replaced_within_the_run(house, tmp_pat
     assert len(err.splitlines()) == 5  # no tool has complained
     home = house.workspace / "runs" / "smoke" / ".home"
     cells = json.loads((home.parent / "01_first.ipynb").read_text())["cells"]
-    assert any(str(home) in "".join(output["text"]) for cell in cells for output in cell["outputs"])
+    assert any(str(home) in "".join(output.get("text", "")) for cell in cells for output in cell["outputs"])
 
 
 def test_a_home_that_can_be_written_is_left_alone(tmp_path, monkeypatch):
