@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from ecsupport import bench, engine
+from ecsupport import bench, engine, failures
 from ecsupport.core import tables
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
@@ -22,12 +22,17 @@ def main(arguments: list[str] | None = None) -> int:
         status = options.command(options)
     except UserError as error:
         print(error, file=sys.stderr)
-        status = engine.MISTAKEN
+        status = failures.MISTAKEN
     except KeyboardInterrupt:
-        status = engine.STOPPED
+        status = failures.STOPPED
+    except Exception as error:
+        if not (words := failures.in_words(f"{type(error).__name__}: {error}")):
+            raise
+        print(words, file=sys.stderr)
+        status = failures.MISTAKEN
     if stopped:
         print("stopped; the next run goes on from the last finished notebook", file=sys.stderr)
-        return engine.STOPPED
+        return failures.STOPPED
     return status
 
 

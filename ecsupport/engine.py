@@ -1,7 +1,7 @@
 """The engine: runs the notebooks that are stale, each by papermill under Snakemake, and says what happens.
 
 Serves every figure and table of the paper. Snakemake decides what is stale (workflow/Snakefile); this module holds
-the run's lock, tells a person what will be done, keeps a failed notebook and turns failures into an exit status.
+the run's lock, tells a person what will be done and keeps a failed notebook.
 """
 
 import contextlib
@@ -12,23 +12,25 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ecsupport import outputs
 from ecsupport.core import paths, progress, tables
 from ecsupport.core.artefacts import locked, replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
+from ecsupport.failures import DONE, FAILED, explain, leave, say
 from ecsupport.reporting.index import Notebook, duration, find_item, find_notebook, written_notebooks
 
 WORKFLOW = paths.ROOT / "workflow"
 PLAN = "ECSUPPORT_PLAN"  # names of the notebooks of this run, for "[2/4]"
 LARGEST = 500_000  # bytes of a file that is kept as a reference
 PATIENCE = 3.0  # seconds to wait for a lock: as long as the children of a dead owner take to notice
-DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130  # exit statuses
 
 
 def reproduce(run: Run, names: Sequence[str] = (), place: str = "default") -> int:
@@ -38,24 +40,27 @@ def reproduce(run: Run, names: Sequence[str] = (), place: str = "default") -> in
     works on the same run.
     """
     with _owned(run):
+        outputs.refuse_future(run)
+        _find_home(run)
         _note_images(run)
-        _forget_broken_results(run)
-        targets = [str(path) for name in names for path in _outputs(run, name)]
+        for name in outputs.forget_broken(run):
+            say(f"{name}: not as it was when it was finished, so it runs again")
+        targets = [str(path) for name in outputs.with_needs(names) for path in outputs.of(run, name)]
         snakemake = _snakemake(run, place)
         notebooks = _stale(run, snakemake, targets)
         if not notebooks:
-            _say(f"{run.name}: nothing to do, everything is up to date")
+            say(f"{run.name}: nothing to do, everything is up to date")
             return DONE
         expected = duration(notebook.minutes.get(run.profile.name) for notebook in notebooks)
         count = f"{len(notebooks)} notebook{'s' if len(notebooks) > 1 else ''} to run"
-        _say(f"{run.name}: " + ", ".join(part for part in (count, expected) if part))
+        say(f"{run.name}: " + ", ".join(part for part in (count, expected) if part))
         shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
         os.environ[PLAN] = " ".join(notebook.name for notebook in notebooks)
         status, _ = snakemake(targets)
         if status != DONE:
-            return _explain(run, notebooks)
+            return explain(run, [notebook.name for notebook in notebooks])
         shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
-        _sweep(run)
+        outputs.sweep(run)
         return DONE
 
 
@@ -64,7 +69,7 @@ def show_item(run: Run, item: str, place: str = "default") -> int:
     notebook = find_item(item)
     if not notebook.written:
         raise UserError(f"{item} is not yet: {notebook.name} ({notebook.title}) is still to be written")
-    _say(f"{item} is made by {notebook.name} ({notebook.title})")
+    say(f"{item} is made by {notebook.name} ({notebook.title})")
     status = reproduce(run, [notebook.name], place)
     if status == DONE:
         from ecsupport.reporting.results import read_results  # noqa: PLC0415 - with it comes matplotlib, two seconds
@@ -75,7 +80,7 @@ def show_item(run: Run, item: str, place: str = "default") -> int:
             raise UserError(f"{item} cannot be made from {run.name}: {why}")
         if file.suffix == ".csv":
             print(aligned(file.read_text(encoding="utf-8")))
-            print(f"notebook  {_outputs(run, notebook.name)[0]}")
+            print(f"notebook  {outputs.of(run, notebook.name)[0]}")
         else:
             print(f"figure  {file}\ndata    {file.with_suffix('.csv')}")
     return status
@@ -113,10 +118,10 @@ def execute(run: Run, name: str) -> int:
     plan = os.environ.get(PLAN, "").split()
     step = f"[{plan.index(name) + 1}/{len(plan)}] " if name in plan else ""
     expected = duration([notebook.minutes.get(run.profile.name)])
-    _say(f"{step}{name} — {notebook.title}" + (f" ({expected})" if expected else ""))
+    say(f"{step}{name} — {notebook.title}" + (f" ({expected})" if expected else ""))
     begin = time.monotonic()
     os.environ |= kernel_environment(run.profile.threads)
-    executed, results = _outputs(run, name)
+    executed, results = outputs.of(run, name)
     unfinished = run.notebooks / "failed" / executed.name
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
@@ -147,13 +152,14 @@ def execute(run: Run, name: str) -> int:
     except papermill.PapermillExecutionError:
         return FAILED  # the owner of the run reads what happened from the notebook
     except Exception as error:
-        _say(f"{name}: {type(error).__name__}: {error}")
+        leave(unfinished, error)
         return FAILED
     if not results.is_file():
-        _say(f"{name}: wrote no results. Its last cell must call results.finish()")
+        say(f"{name}: wrote no results. Its last cell must call results.finish()")
         return FAILED
     unfinished.replace(executed)
-    _say(f"      {name} done in {time.monotonic() - begin:.0f} s")
+    outputs.seal(run, name)
+    say(f"      {name} done in {time.monotonic() - begin:.0f} s")
     return DONE
 
 
@@ -188,7 +194,7 @@ def refresh() -> int:
         if text != notebook.file.read_text(encoding="utf-8"):
             with replacing(notebook.file) as path:
                 path.write_text(text, encoding="utf-8")
-            _say(f"refreshed {notebook.file}")
+            say(f"refreshed {notebook.file}")
     return keep(run)
 
 
@@ -210,7 +216,7 @@ def keep(run: Run) -> int:
         shutil.copy(file, fresh)
     shutil.rmtree(reference, ignore_errors=True)
     fresh.rename(reference)
-    _say(f"refreshed {reference}")
+    say(f"refreshed {reference}")
     return DONE
 
 
@@ -238,16 +244,6 @@ def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-
-
-def _outputs(run: Run, name: str) -> tuple[Path, Path]:
-    """The executed notebook and its results file, as workflow/Snakefile names them."""
-    return run.notebooks / f"{name}.ipynb", run.figures / f"{name}.json"
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")  # at once: two notebooks may speak at a time
-    sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -282,7 +278,8 @@ def _snakemake(run: Run, place: str) -> Callable[[list[str]], tuple[int, str]]:
     named = {"profile": run.profile.name, "cohort": str(run.cohort or "")}
     arguments += ["--config", f"run={json.dumps(named)}"]  # as JSON: a path may hold what YAML takes for syntax
     log = run.notebooks / "snakemake.log"
-    log.write_text("")
+    log.unlink(missing_ok=True)
+    log.touch()
     home = Path.cwd()
 
     def call(more: list[str]) -> tuple[int, str]:
@@ -296,6 +293,8 @@ def _snakemake(run: Run, place: str) -> Callable[[list[str]], tuple[int, str]]:
             return int(end.code or 0), printed.getvalue()
         finally:
             os.chdir(home)
+            for file in (run.notebooks / ".snakemake").glob("metadata/*"):  # whose mode Snakemake forces
+                file.chmod(log.stat().st_mode)
         return DONE, printed.getvalue()
 
     return call
@@ -308,47 +307,19 @@ def _stale(run: Run, snakemake: Callable[[list[str]], tuple[int, str]], targets:
             raise UserError(f"{notebook.file} does not exist. Write it, or remove its minutes from index.toml")
     status, summary = snakemake([*targets, "--summary"])
     if status != DONE:
-        sys.exit(_tail(run))
+        sys.exit(explain(run, []))
     rows = list(csv.DictReader(io.StringIO(summary), delimiter="\t"))
     pending = {row["rule"] for row in rows if row["plan"] == "update pending"}
     return [notebook for notebook in written_notebooks() if f"notebook_{notebook.name}" in pending]
 
 
-def _tail(run: Run) -> str:
-    lines = (run.notebooks / "snakemake.log").read_text(encoding="utf-8").splitlines()
-    return "\n".join(["Snakemake stopped:", *lines[-15:]])
-
-
-def _explain(run: Run, notebooks: list[Notebook]) -> int:
-    """Say what went wrong, from the notebooks kept in `failed/`; returns the exit status."""
-    status = FAILED
-    kept = [run.notebooks / "failed" / f"{notebook.name}.ipynb" for notebook in notebooks]
-    kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
-    if not kept:
-        _say(_tail(run))
-    for file in kept:
-        count, name, message = _error(file)
-        if name == "UserError":
-            _say(message)
-            status = MISTAKEN
-        else:
-            where = f" in cell [{count}]" if name else ""
-            _say(f"{file.stem} failed{where}" + (f": {name}: {message}" if name else ""))
-            _say(f"      kept for reading: {file}")
-            log = file.with_suffix(".log")
-            if log.is_file() and log.stat().st_size:
-                _say(f"      what its kernel said: {log}")
-    return status
-
-
-def _error(file: Path) -> tuple[int | None, str, str]:
-    """Count of the cell that raised, the exception's name and its message; empty where no cell did."""
-    with contextlib.suppress(ValueError):  # empty until papermill has begun
-        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
-            for output in cell.get("outputs", []):
-                if output["output_type"] == "error":
-                    return cell["execution_count"], output["ename"], output["evalue"]
-    return None, "", ""
+def _find_home(run: Run) -> None:
+    """Where HOME cannot be written, let a folder of the run be it: Snakemake, Jupyter and others keep files there."""
+    try:
+        tempfile.TemporaryFile(dir=Path.home()).close()
+    except (OSError, RuntimeError):  # the latter: there is none
+        (home := run.notebooks / ".home").mkdir(exist_ok=True)
+        os.environ["HOME"] = str(home)
 
 
 def _note_images(run: Run) -> None:
@@ -365,35 +336,11 @@ def _note_images(run: Run) -> None:
         lines.append(f"{image.name} {state.st_size} {state.st_mtime_ns}" if state else f"{image.name} absent")
     text, note = "\n".join(lines) + "\n", run.notebooks / "images.txt"
     before = note.read_text(encoding="utf-8") if note.is_file() else ""
-    if before and before.split("\n")[0] != lines[0]:
-        raise UserError(
-            f"{run.notebooks} belongs to {before.splitlines()[0]}. Rename your manifest, or remove that folder"
-        )
+    if before and (other := before.split("\n")[0]) != lines[0]:
+        raise UserError(f"{run.notebooks} belongs to {other}. Rename your manifest, or remove that folder")
     if text != before:
         with replacing(note) as path:
             path.write_text(text, encoding="utf-8")
-
-
-def _forget_broken_results(run: Run) -> None:
-    """Remove each results file that lists a missing or altered file, so that Snakemake has its notebook run again."""
-    for file in run.figures.glob("*.json"):
-        try:
-            listed = json.loads(file.read_text(encoding="utf-8"))["files"]
-            whole = all(sha256(paths.workspace() / key) == entry["sha256"] for key, entry in listed.items())
-        except (OSError, ValueError, KeyError):
-            whole = False
-        if not whole:
-            file.unlink()
-
-
-def _sweep(run: Run) -> None:
-    """Remove from the run's figures what no results file lists: a notebook no longer makes it."""
-    records = list(run.figures.glob("*.json"))
-    keys = {key for file in records for key in json.loads(file.read_text(encoding="utf-8"))["files"]}
-    keep = {paths.workspace() / key for key in keys} | set(records)
-    for file in run.figures.iterdir():
-        if file.is_file() and file not in keep:
-            file.unlink()
 
 
 def _die_with(parent: int) -> None:

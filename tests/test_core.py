@@ -428,6 +428,43 @@ def test_a_deposit_is_named_by_its_bytes(store):
         artefacts.withdraw("feed")
 
 
+def invert(folder):
+    np.save(folder / "label.npy", 1 - np.load(folder / "label.npy"))
+
+
+def truncate(folder):
+    os.truncate(folder / "image.npy", 130)  # its head and two pixels
+
+
+DAMAGES = {
+    "inverted labels": invert,
+    "truncated": truncate,
+    "emptied": lambda folder: os.truncate(folder / "image.npy", 0),
+    "an array lost": lambda folder: (folder / "image.npy").unlink(),
+    "an array more": lambda folder: np.save(folder / "real.npy", np.ones(2)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_deposit_is_refused_and_deposited_again(store, damage):
+    arrays = {"image": np.arange(6, dtype=np.uint8).reshape(2, 3), "label": np.array([0, 1])}
+    name = artefacts.deposit(**arrays)
+    assert artefacts.withdraw(name)["label"].tolist() == [0, 1]
+    damage(store / "deposits" / name)
+    with pytest.raises(UserError, match=rf"{name} is not what was deposited there.*Remove it and make the run again"):
+        artefacts.withdraw(name)
+    assert artefacts.deposit(**arrays) == name
+    back = artefacts.withdraw(name)
+    assert {key: array.tolist() for key, array in back.items()} == {k: a.tolist() for k, a in arrays.items()}
+
+
+def test_a_deposit_is_read_through_once_a_process(store, monkeypatch):
+    name = artefacts.deposit(label=np.array([0, 1]))
+    artefacts.withdraw(name)
+    monkeypatch.setattr(artefacts, "_name_of", lambda arrays: pytest.fail("read again"))
+    assert artefacts.withdraw(name)["label"].tolist() == [0, 1]
+
+
 # --- progress -------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ecsupport import bench, engine
 from ecsupport.core import paths
-from ecsupport.core.artefacts import locked, sha256
+from ecsupport.core.artefacts import locked
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import index, readme
@@ -168,21 +168,6 @@ def test_only_what_changed_is_run_again(house):
     assert (status, ran) == (0, ["01_first", "02_second"])
     figure = house.workspace / "figures/smoke/figure_1.png"
     assert out == f"figure  {figure}\ndata    {figure.with_suffix('.csv')}\n"
-
-
-def test_results_whose_files_are_lost_or_altered_are_forgotten(house, monkeypatch):
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(house.workspace))
-    run = engine.Run.open()
-    run.figures.mkdir(parents=True)
-    for name in ("whole", "lost", "altered"):
-        (run.figures / f"{name}.csv").write_text(name)
-        entry = {f"figures/smoke/{name}.csv": {"sha256": sha256(name.encode())}}
-        (run.figures / f"{name}.json").write_text(json.dumps({"files": entry}))
-    (run.figures / "lost.csv").unlink()
-    (run.figures / "altered.csv").write_text("by hand")
-    (run.figures / "torn.json").write_text('{"files"')
-    engine._forget_broken_results(run)
-    assert [file.name for file in run.figures.glob("*.json")] == ["whole.json"]
 
 
 def test_results_are_kept_as_reference_but_for_long_lists(tmp_path, monkeypatch):

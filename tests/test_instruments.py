@@ -1,6 +1,7 @@
 """Instruments: an extractor that is reproducible and accepted, two that are refused, and the network that FID means."""
 
 import hashlib
+import pickle
 import weakref
 
 import numpy as np
@@ -264,6 +265,23 @@ def test_only_the_standard_weights_may_be_called_fid(weights, monkeypatch, tmp_p
     embedded = "Fréchet distance (embedded extractor)", "kernel distance (embedded extractor)"
     for other in (trained, inception.skeleton(), torch.nn.Identity()):
         assert inception.metric_names(other) == embedded
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a pickle", "other tensors"])
+def test_unfit_weights_of_the_right_hash_are_one_message_of_ours(weights, monkeypatch, tmp_path, damage):
+    file = tmp_path / "weights.pth"
+    if damage == "truncated":
+        file.write_bytes(weights.read_bytes()[:100_000])
+    elif damage == "a pickle":
+        file.write_bytes(pickle.dumps(tmp_path))
+    else:
+        torch.save({"fc.weight": torch.zeros(3)}, file)
+    monkeypatch.setattr(inception, "HASH", artefacts.sha256(file)[:8])
+    with pytest.raises(
+        UserError, match=r"^[^\n]*weights.pth does not hold the tensors of .*, or is truncated[^\n]*$"
+    ) as said:
+        inception.restore(file)
+    assert "weights_only" not in str(said.value)
 
 
 def test_a_file_of_the_right_hash_is_called_fid(network):

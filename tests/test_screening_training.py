@@ -475,6 +475,17 @@ def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
     assert not list(tmp_path.rglob("last.pt"))
 
 
+def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    run = spec(TINY, deposit(), 42)
+    torn = artefacts.place(run)[0].with_suffix(".resumable") / "last.pt"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes((trained / "weights.pt").read_bytes()[:1000])
+    again = artefacts.ensure(run)
+    assert capsys.readouterr().err == f"{torn} was truncated or altered, so this training begins anew\n"
+    assert (again / "weights.pt").read_bytes() == (trained / "weights.pt").read_bytes()
+
+
 STUDENTS = {
     "described": TINY,
     "all keys": replace(TINY, key_share=1.0),

@@ -1,5 +1,9 @@
 """What every training loop stands on: named generators, a fixed number of threads, checkpoints, a stop at NaN."""
 
+import io
+import os
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -40,11 +44,61 @@ def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path):
         training.load(tmp_path / "c.pt", {"width": 16, "steps": 10})
 
 
-def test_half_a_checkpoint_is_one_message(tmp_path):
-    training.save(tmp_path / "c.pt", {}, {"weights": torch.zeros(1000)})
-    (tmp_path / "c.pt").write_bytes((tmp_path / "c.pt").read_bytes()[:500])
-    with pytest.raises(UserError, match=r"c.pt is not a readable checkpoint.*Remove it"):
-        training.load(tmp_path / "c.pt", {})
+class Code:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.file}'",)
+
+
+def saved(content):
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def retouched(whole):
+    """The same checkpoint with one weight changed, written by torch as if nothing were wrong."""
+    content = torch.load(io.BytesIO(whole), weights_only=True)
+    content["state"]["weights"][3] = 1
+    return saved(content)
+
+
+DAMAGES = {
+    "truncated": lambda whole, _: whole[:500],
+    "empty": lambda *_: b"",
+    "random": lambda *_: np.random.default_rng(1).bytes(2000),
+    "pickle": lambda _, file: pickle.dumps(Code(file)),
+    "pickle in torch": lambda _, file: saved({"state": Code(file)}),
+    "one bit": lambda whole, _: (at := whole.index(bytes(400)) + 200) and whole[:at] + b"\x40" + whole[at + 1 :],
+    "one weight": lambda whole, _: retouched(whole),
+    "other tensors": lambda *_: saved({"weights": torch.zeros(3)}),
+    "no mapping": lambda *_: saved([1, 2]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_one_message_of_ours_and_its_training_begins_anew(tmp_path, capsys, damage):
+    file, configuration = tmp_path / "c.pt", {"width": 8}
+    training.save(file, configuration, {"weights": torch.zeros(1000), "losses": [{"step": 1, "gan": 0.5}], "step": 4})
+    whole = file.read_bytes()
+    state = training.resumed(file, configuration)
+    assert (state["step"], state["losses"]) == (4, [{"step": 1, "gan": 0.5}])
+    file.write_bytes(damage(whole, tmp_path / "ran"))
+    with pytest.raises(
+        training.Unreadable, match=r"^[^\n]*c.pt is not a .*checkpoint[^\n]*Remove it to train anew$"
+    ) as said:
+        training.load(file, configuration)
+    assert "weights_only" not in str(said.value)
+    assert training.resumed(file, configuration) is None
+    assert capsys.readouterr().err == f"{file} was truncated or altered, so this training begins anew\n"
+    assert not file.exists()
+    assert training.resumed(file, configuration) is None
+    assert capsys.readouterr().err == ""
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

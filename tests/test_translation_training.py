@@ -312,6 +312,17 @@ def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, m
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, store, capsys):
+    spec, folder = trained["cyclegan"]
+    deposit()
+    torn = artefacts.place(spec)[0].with_suffix(".resumable") / "checkpoint.pt"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes((folder / "weights.pt").read_bytes()[:1000])
+    again = artefacts.ensure(spec)
+    assert capsys.readouterr().err == f"{torn} was truncated or altered, so this training begins anew\n"
+    assert (again / "weights.pt").read_bytes() == (folder / "weights.pt").read_bytes()
+
+
 def poison_weights(monkeypatch, step):
     original = training.Run.take_step
 

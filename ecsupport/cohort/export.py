@@ -1,7 +1,7 @@
 """Phantoms as files: a folder as a person with images of her own would have it, its manifest included."""
 
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +26,8 @@ def export(images: pd.DataFrame, folder: Path, size: int, workers: int = 1) -> P
         raise UserError(f"{folder} exists and is not empty. Name a new folder, or remove that one")
     names = [f"{modality}/{who}/{index}.png" for _, who, modality, index in images["image"].str.split("/")]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    making = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    making.mkdir()
     try:
         step = pixels.BLOCK * workers
         for start in range(0, len(images), step):
@@ -36,7 +37,6 @@ def export(images: pd.DataFrame, folder: Path, size: int, workers: int = 1) -> P
                 Image.fromarray(picture).save(making / name)
         columns = [column for column in COLUMNS if column not in LEFT_OUT]
         images.assign(image=names)[columns].to_csv(making / MANIFEST, index=False, lineterminator="\n")
-        making.chmod(0o755)
         making.rename(folder)  # takes the place of an empty folder too
     finally:
         shutil.rmtree(making, ignore_errors=True)

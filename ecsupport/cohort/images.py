@@ -65,11 +65,13 @@ def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int)
 
 
 def make_files(folder: Path, images: list[str], hashes: list[str], size: int, manifest: str) -> None:
-    """Read a block of files into `folder`, each the one whose SHA-256 the manifest's reader saw."""
+    """Read a block of files into `folder`; UserError where one cannot be read, or is not the file of that hash."""
     pixels = []
-    for name, known in progress.bar(list(zip(images, hashes, strict=True)), "images"):
+    for name, listed in progress.bar(list(zip(images, hashes, strict=True)), "images"):
         try:
-            picture, _ = pictures.decode(pictures.content(Path(manifest).parent / name, known))
+            picture, _ = pictures.decode(pictures.content(Path(manifest).parent / name, listed))
+        except pictures.Changed as error:
+            raise row_error(manifest, name, str(error), "Start the run again") from error
         except ValueError as error:
             raise row_error(manifest, name, f"cannot read the image ({error})", pictures.EXPORT) from error
         pixels.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))

@@ -59,14 +59,18 @@ def make_facts(folder: Path, images: list[str], hashes: list[str], manifest: str
     (folder / "facts.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
+class Changed(ValueError):
+    """A file holds other bytes than those it was listed with."""
+
+
 def content(file: Path, known: str) -> bytes:
-    """Bytes of a file whose SHA-256 is known; ValueError where they are others or cannot be read."""
+    """Bytes of a file whose SHA-256 is known; Changed where they are others, ValueError where it cannot be read."""
     try:
         raw = file.read_bytes()
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from None
     if sha256(raw) != known:
-        raise ValueError("it was changed meanwhile")
+        raise Changed("the image has changed since it was listed")
     return raw
 
 

@@ -7,9 +7,9 @@ import json
 import multiprocessing
 import os
 import platform
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,9 +21,12 @@ from typing import Any
 import numpy as np
 
 from ecsupport.core import code, paths, progress
+from ecsupport.core.errors import UserError
 
 PROVENANCE = "provenance.json"
 LIBRARIES = ("numpy", "scipy", "pillow", "torch", "torchvision")  # whose release may change a byte of what is made
+ANEW = "Remove it and make the run again, which deposits it anew"
+_withdrawn: dict[str, list[tuple]] = {}  # deposits that this process has verified, with the state of their files
 
 
 @dataclass(frozen=True)
@@ -101,20 +104,32 @@ def _make(lacking: Mapping[Path, Spec]) -> Iterator[Path]:
 @contextlib.contextmanager
 def room(spec: Spec, folder: Path) -> Iterator[Path]:
     """A folder to make the artefact in that will stand at `folder`: empty, or what a killed resumable maker left."""
-    for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
-        shutil.rmtree(stale, ignore_errors=True)
-    making = folder.with_suffix(".resumable")
     if spec.resumable:
+        shutil.rmtree(folder, ignore_errors=True)
+        making = folder.with_suffix(".resumable")
         making.mkdir(exist_ok=True)
         for torn in making.glob(".*"):  # what a killed maker was writing
             torn.unlink()
+        yield making
     else:
-        making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
+        with beside(folder) as making:
+            yield making
+
+
+@contextlib.contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill and to rename to `folder`, open to whom the umask says; removed if not renamed.
+
+    Whoever calls it holds the lock of `folder`: what stands there is removed, and what killed makers left beside it.
+    """
+    for stale in [folder, *folder.parent.glob(f"{folder.name}.making-*")]:
+        shutil.rmtree(stale, ignore_errors=True)
+    making = folder.with_name(f"{folder.name}.making-{os.getpid()}")
+    making.mkdir()
     try:
         yield making
     finally:
-        if not spec.resumable:
-            shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(making, ignore_errors=True)
 
 
 def place(spec: Spec) -> tuple[Path, str]:
@@ -174,28 +189,48 @@ def _begin(counters: Any, environment: dict[str, str], begin: Callable[..., None
 def deposit(**arrays: np.ndarray) -> str:
     """Keep arrays under the SHA-256 of their names, types, shapes and bytes, and return that name.
 
-    What is trained on a deposit is thereby named by the very bytes it has seen, wherever these came from.
+    What is trained on a deposit is thereby named by the very bytes it has seen, wherever these came from. One that was
+    altered or truncated is written again.
     """
+    name = _name_of(arrays)
+    folder = paths.store() / "deposits" / name
+    with locked(folder.with_suffix(".lock")):
+        try:
+            withdraw(name)
+        except (FileNotFoundError, UserError):
+            with beside(folder) as making:
+                for key, array in arrays.items():
+                    np.save(making / f"{key}.npy", array)
+                making.rename(folder)
+    return name
+
+
+def withdraw(name: str) -> dict[str, np.ndarray]:
+    """The arrays of a deposit, mapped read-only from disk, once its content is found to be what its name says.
+
+    FileNotFoundError where there is none of that name; UserError where it was altered or truncated.
+    """
+    folder = paths.store() / "deposits" / name
+    files = sorted(folder.glob("*.npy"))
+    if not files:
+        raise FileNotFoundError(f"no deposit {name} in {paths.store()}")
+    seen = [(str(f), (state := f.stat()).st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino) for f in files]
+    try:
+        arrays = {file.stem: np.load(file, mmap_mode="r") for file in files}
+        if _withdrawn.get(name) != seen and _name_of(arrays) != name:  # hashed once a process, and when files change
+            raise ValueError("other content")
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{folder} is not what was deposited there: it was altered or truncated. {ANEW}") from error
+    _withdrawn[name] = seen
+    return arrays
+
+
+def _name_of(arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    folder = paths.store() / "deposits" / digest.hexdigest()[:20]
-    with locked(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.making-", dir=folder.parent))
-            for name, array in arrays.items():
-                np.save(making / f"{name}.npy", array)
-            making.rename(folder)
-    return folder.name
-
-
-def withdraw(name: str) -> dict[str, np.ndarray]:
-    """The arrays of a deposit, mapped read-only from disk; FileNotFoundError where there is none of that name."""
-    files = sorted((paths.store() / "deposits" / name).glob("*.npy"))
-    if not files:
-        raise FileNotFoundError(f"no deposit {name} in {paths.store()}")
-    return {file.stem: np.load(file, mmap_mode="r") for file in files}
+    return digest.hexdigest()[:20]
 
 
 def verified(folder: Path, key: str) -> bool:
@@ -228,12 +263,10 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; on success it takes the place of `path` at once, on failure nothing changes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)  # unlike tempfile's, open to whom the umask says
     try:
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,17 +5,26 @@ stops and goes on; several runs fill several cores.
 """
 
 import contextlib
+import io
 import json
 import math
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ecsupport.core.artefacts import replacing
+from ecsupport.core.artefacts import replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.seeds import generator
+
+ANEW = "Remove it to train anew"
+
+
+class Unreadable(UserError):
+    """A file that should hold a checkpoint and does not: truncated, altered, or something else."""
 
 
 class TrainingError(RuntimeError):
@@ -56,19 +65,24 @@ def device(name: str) -> torch.device:
 def save(path: Path, configuration: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Write a checkpoint at once: tensors, numbers and strings, with the configuration (JSON values) they belong to.
 
-    Equal content gives equal bytes.
+    Equal content gives equal bytes; its digest is written with it.
     """
+    content = {"configuration": _plain(configuration), "state": dict(state)}
     with replacing(path) as temporary, temporary.open("wb") as file:  # by handle: torch writes a file's name into it
-        torch.save({"configuration": _plain(configuration), "state": dict(state)}, file)
+        torch.save({**content, "digest": _digest(content)}, file)
 
 
 def load(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -> dict[str, Any]:
-    """The state of a checkpoint; UserError where it is unreadable or belongs to another configuration."""
+    """The state of a checkpoint; `Unreadable` where it is damaged, UserError if it has another configuration."""
+    content = tensors(path)
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        found, state = _plain(content["configuration"]), content["state"]
-    except Exception as error:
-        raise UserError(f"{path} is not a readable checkpoint ({error}). Remove it to train anew") from error
+        digest = content.pop("digest")
+        whole = digest == _digest(content)
+        found, state = content["configuration"], content["state"]
+    except (AttributeError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise Unreadable(f"{path} is not a checkpoint as it was written: altered, or of another program. {ANEW}")
     configuration = _plain(configuration)
     other = [k for k in {**found, **configuration} if found.get(k) != configuration.get(k)]
     if other:
@@ -76,7 +90,50 @@ def load(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -> d
             f"{path} is a checkpoint of another configuration: {other[0]} was {found.get(other[0])!r} and is now "
             f"{configuration.get(other[0])!r}. Remove it to train anew, or restore the setting"
         )
-    return state
+    return state if device == "cpu" else torch.load(path, map_location=device, weights_only=True)["state"]
+
+
+def resumed(path: Path, configuration: Mapping[str, Any], device: str = "cpu") -> dict[str, Any] | None:
+    """The state from which a killed training goes on; None where there is no checkpoint, or a damaged one.
+
+    The latter is said in a line and removed. UserError where it belongs to another configuration.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return load(path, configuration, device)
+    except Unreadable:
+        sys.stderr.write(f"{path} was truncated or altered, so this training begins anew\n")
+        path.unlink()
+        return None
+
+
+def tensors(path: Path) -> Any:
+    """What a file of tensors, numbers and strings holds, on the cpu; `Unreadable` where it is no such file."""
+    content = io.BytesIO(path.read_bytes() if path.is_file() else b"")  # an error of the disk is none of the content
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(content, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:  # torch raises nearly anything, and advises to lift the guard against code
+        raise Unreadable(
+            f"{path} is not a readable checkpoint: absent, truncated, or not tensors alone "
+            f"(a pickle that could run code is never loaded). {ANEW}"
+        ) from None
+
+
+def _digest(value: Any) -> str:
+    """SHA-256 of nested mappings and sequences of tensors, numbers and strings, whatever device they are on."""
+    if isinstance(value, torch.Tensor):
+        flat = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return sha256(f"{value.dtype} {tuple(value.shape)} {sha256(flat.data)}".encode())
+    if isinstance(value, Mapping):
+        return _digest([part for item in value.items() for part in item])
+    if isinstance(value, list | tuple):
+        return sha256(" ".join(map(_digest, value)).encode())
+    return sha256(f"{type(value).__name__} {value!r}".encode())
 
 
 def _plain(configuration: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
+from ecsupport.core.training import Unreadable, tensors
 
 VARIABLE = "ECSUPPORT_FID_WEIGHTS"
 FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -75,7 +76,7 @@ def restore(file: str | Path | None = None) -> FidInception:
     """The network with its standard weights, on the cpu, ready to measure.
 
     file: path of the weights; where None, the environment variable ECSUPPORT_FID_WEIGHTS names it
-    UserError where no file is named, it does not exist, or its SHA-256 is not that of the standard weights.
+    UserError where no file is named, it does not exist, or it does not hold the standard weights.
     """
     named = file if file is not None else os.environ.get(VARIABLE)
     if not named:
@@ -89,7 +90,10 @@ def restore(file: str | Path | None = None) -> FidInception:
             "with any other weights the result is no FID"
         )
     network = skeleton()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), assign=True)
+    try:
+        network.load_state_dict(tensors(path), assign=True)
+    except (Unreadable, RuntimeError, TypeError):  # RuntimeError: tensors of another network
+        raise UserError(f"{path} does not hold the tensors of {FILE}, or is truncated. Get {FILE} anew") from None
     network.standard = True
     return network.eval().requires_grad_(False)
 

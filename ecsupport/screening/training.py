@@ -241,10 +241,10 @@ class Run:
         training.save(self.folder / RESUME, self.configuration, state)
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        if not (self.folder / RESUME).is_file():
+        """Go on from the checkpoint, if there is a whole one."""
+        state = training.resumed(self.folder / RESUME, self.configuration, str(self.device))
+        if not state:
             return
-        state = training.load(self.folder / RESUME, self.configuration, str(self.device))
         for role, learner in self.learners.items():
             learner.load(state["learners"][role])
         if self.distillation:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from ecsupport.core import progress
 from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
 from ecsupport.core.errors import UserError
-from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
+from ecsupport.core.training import demand_finite, load, reproducible, resumed, save, torch_generator
 from ecsupport.core.training import device as find_device
 from ecsupport.translation.inference import to_tensor, translate
 from ecsupport.translation.interface import Terms, Translator
@@ -83,8 +83,8 @@ def train(folder: Path, model: str, data: str, settings: Mapping[str, Any], seed
     checkpoint = folder / "checkpoint.pt"
     with reproducible(1):
         run = Run(start(model, s, seed).to(find_device(device)), images, seed)
-        if checkpoint.is_file():
-            run.set_state(load(checkpoint, configuration, device))
+        if state := resumed(checkpoint, configuration, device):
+            run.set_state(state)
         for step in progress.bar(range(run.step, s.steps), f"{model} {seed}", total=s.steps, done=run.step):
             if step == 0:
                 run.take_snapshot()

@@ -1,0 +1,113 @@
+"""Failures in our words: a full disk, a folder that cannot be written, a notebook that stopped; and exit statuses.
+
+An error of the command itself and one that a failed notebook has kept are known by the same text.
+"""
+
+import ast
+import contextlib
+import errno
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from ecsupport.core import paths
+from ecsupport.core.profiles import Run
+
+DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130  # exit statuses
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+QUOTED = r"""('[^'\n]*'|"[^"\n]*")"""
+SYSTEM = re.compile(rf"\[Errno (\d+)\] ([^:\n]*)(?:: (?:{QUOTED} -> )?{QUOTED})?")  # how Python prints an OSError
+CUT_SHORT = re.compile(  # how NumPy and PyTorch say that a file could not be written to its end
+    r"\d+ requested and \d+ written|PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos"
+)
+TRIAL = 2**20  # bytes
+
+
+def say(line: str) -> None:
+    """Write a line for a person, at once: two notebooks may speak at a time."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def in_words(text: str) -> str | None:
+    """What a person can do about an error of that text, where it is one of the machine's and not of the code."""
+    found = SYSTEM.search(text)
+    number, file = (int(found[1]), ast.literal_eval(found[4]) if found[4] else None) if found else (None, None)
+    workspace = paths.workspace()
+    ours = file is None or Path(file).is_relative_to(workspace) or workspace.is_relative_to(file)
+    if number in NO_SPACE or CUT_SHORT.search(text):
+        where = Path(file).parent if file else f"{workspace} (or in {tempfile.gettempdir()}, for temporary files)"
+        return f"no space left in {where}. Free space" + (
+            ", or point ECSUPPORT_WORKSPACE to another disk" if ours else ""
+        )
+    if number in NO_ENTRY and file is not None:
+        remedy = "Point ECSUPPORT_WORKSPACE to a folder that can be written" if ours else "Change its permissions"
+        return f"{file}: {found[2].lower()}. {remedy}"
+    return None
+
+
+def leave(file: Path, error: Exception) -> None:
+    """Say what stopped papermill itself; where it is the machine, leave that in place of the notebook for `explain`."""
+    text = f"{type(error).__name__}: {error}"
+    words = in_words(text)
+    if not words:
+        say(f"{file.stem}: {text}")
+        return
+    kept = {"output_type": "error", "ename": "UserError", "evalue": words}
+    with contextlib.suppress(OSError):  # then `explain` tries by itself whether the disk is full
+        file.unlink(missing_ok=True)
+        file.write_text(json.dumps({"cells": [{"execution_count": None, "outputs": [kept]}]}), encoding="utf-8")
+
+
+def explain(run: Run, names: list[str]) -> int:
+    """Say what went wrong, from the notebooks kept in `failed/`; returns the exit status."""
+    kept = [run.notebooks / "failed" / f"{name}.ipynb" for name in names]
+    kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
+    words, lines = [], []
+    for file in kept:
+        count, name, message = _error(file)
+        if in_our_words := message if name == "UserError" else in_words(f"{name}: {message}"):
+            words.append(in_our_words)
+            continue
+        where = f" in cell [{count}]" if name else ""
+        lines.append(f"{file.stem} failed{where}" + (f": {name}: {message}" if name else ""))
+        lines.append(f"      kept for reading: {file}")
+        log = file.with_suffix(".log")
+        if log.is_file() and log.stat().st_size:
+            lines.append(f"      what its kernel said: {log}")
+    if not words and (reason := _trial(run.notebooks) or (None if kept else in_words(tail(run)))):
+        words = [reason]
+    for line in lines or ([] if words else [tail(run)]):
+        say(line)
+    for line in dict.fromkeys(words):
+        say(line)
+    return MISTAKEN if words else FAILED
+
+
+def tail(run: Run) -> str:
+    """The end of what Snakemake has said."""
+    lines = (run.notebooks / "snakemake.log").read_text(encoding="utf-8").splitlines()
+    return "\n".join(["Snakemake stopped:", *lines[-15:]])
+
+
+def _trial(folder: Path) -> str | None:
+    """Why a small file cannot be written into `folder`, in words; None where it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(TRIAL))
+    except OSError as error:
+        return in_words(str(error))
+    return None
+
+
+def _error(file: Path) -> tuple[int | None, str, str]:
+    """Count of the cell that raised, the exception's name and its message; empty where no cell did."""
+    with contextlib.suppress(ValueError):  # empty until papermill has begun
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if output["output_type"] == "error":
+                    return cell["execution_count"], output["ename"], output["evalue"]
+    return None, "", ""

@@ -1,0 +1,157 @@
+"""Outputs of a run: what was altered is made again, what is dated in the future refused, and the umask decides."""
+
+import contextlib
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+from test_engine import INDEX, House
+
+from ecsupport import outputs
+from ecsupport.cohort import manifest
+from ecsupport.cohort.export import export
+from ecsupport.core import artefacts, paths
+from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import Run
+
+NAMES = ("01_first", "02_second")
+
+
+@pytest.fixture
+def house(tmp_path, ecsupport, write_notebook):
+    return House(tmp_path, ecsupport, write_notebook)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run as it stands when it is finished, of a notebook that lists a page beside it and of one that needs it."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("ECSUPPORT_NOTEBOOKS", str(tmp_path / "notebooks"))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "index.toml").write_text(INDEX)
+    run = Run.open()
+    for folder in (run.figures, run.notebooks):
+        folder.mkdir(parents=True)
+    page = run.notebooks / "report.html"
+    page.write_text("<p>0.9</p>")
+    for name in NAMES:
+        executed, results = outputs.of(run, name)
+        executed.write_text('{"cells": []}')
+        listed = {"runs/smoke/report.html": {"sha256": artefacts.sha256(page)}} if name == "02_second" else {}
+        results.write_text(json.dumps({"files": listed, "estimates": [{"claim": "c1", "value": 0.9}]}))
+        outputs.seal(run, name)
+    return run
+
+
+def postdate(file, seconds):
+    os.utime(file, (time.time() + seconds, time.time() + seconds))
+
+
+def altered(file, old="0.9", new="0.8"):
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+DAMAGES = {
+    "executed notebook altered": lambda run: altered(outputs.of(run, "02_second")[0], "[]", "[1]"),
+    "executed notebook truncated": lambda run: os.truncate(outputs.of(run, "02_second")[0], 5),
+    "executed notebook lost": lambda run: outputs.of(run, "02_second")[0].unlink(),
+    "estimate altered": lambda run: altered(outputs.of(run, "02_second")[1]),
+    "results truncated": lambda run: os.truncate(outputs.of(run, "02_second")[1], 5),
+    "results lost": lambda run: outputs.of(run, "02_second")[1].unlink(),
+    "page altered": lambda run: altered(run.notebooks / "report.html"),
+    "page lost": lambda run: (run.notebooks / "report.html").unlink(),
+    "record lost": lambda run: (run.notebooks / ".made" / "02_second.json").unlink(),
+    "record of something else": lambda run: (run.notebooks / ".made" / "02_second.json").write_text("[]"),
+    "dated in the future": lambda run: postdate(outputs.of(run, "02_second")[1], 3600),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_outputs_are_removed_and_whole_ones_stay(run, damage):
+    assert outputs.forget_broken(run) == []
+    damage(run)
+    assert outputs.forget_broken(run) == ["02_second"]
+    assert not any(file.exists() for file in outputs.of(run, "02_second"))
+    assert all(file.is_file() for file in outputs.of(run, "01_first"))
+    assert outputs.forget_broken(run) == []
+
+
+def test_what_no_notebook_lists_is_swept_from_the_figures(run):
+    (run.figures / "table_0.csv").touch()
+    (run.figures / "00_gone.json").write_text("{")
+    outputs.sweep(run)
+    assert {file.name for file in run.figures.iterdir()} == {"01_first.json", "02_second.json"}
+
+
+def test_altered_outputs_are_made_again_with_what_reads_them(house):
+    """And a notebook dated in the future is refused before anything of them is removed."""
+    executed, results = (house.workspace / folder / "smoke" for folder in ("runs", "figures"))
+    assert house.call("reproduce")[0] == 0
+    altered(executed / "02_second.ipynb", "02_second", "02_other")
+    status, _, err, ran = house.call("reproduce")
+    assert (status, ran) == (0, ["02_second"])
+    assert err.startswith("02_second: not as it was when it was finished, so it runs again\n")
+    altered(results / "01_first.json", '"estimates": []', '"estimates": [1]')
+    assert house.call("item", "figure-1")[3] == ["01_first", "02_second"]
+    assert '"estimates": []' in (results / "01_first.json").read_text()
+
+    source = house.notebooks / "02_second.ipynb"
+    postdate(source, 7200)
+    before = {file: file.stat().st_mtime_ns for file in house.workspace.rglob("*")}
+    status, out, err, ran = house.call("reproduce")
+    assert (status, out, ran) == (2, "", [])
+    assert err.startswith(f"{source} is dated about 2.0 h in the future")
+    assert err.endswith(f"Set this machine's clock, or: touch '{source}'\n")
+    assert err.count("\n") == 1
+    assert {file: before.get(file) for file in house.workspace.rglob("*")} == before
+
+
+@pytest.mark.parametrize("which", ["manifest", "module", "table"])
+def test_inputs_dated_in_the_future_are_refused_with_the_worst_named(run, tmp_path, monkeypatch, which):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "MANIFESTS", tmp_path / "tables")
+    files = {"manifest": "ward.csv", "module": "ecsupport/core/lower.py", "table": "tables/paper/claims.csv"}
+    for name in files.values():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    own = Run.open("smoke", str(tmp_path / "ward.csv"))
+    for name in files.values():
+        postdate(tmp_path / name, 1)  # the clock of a file server
+    outputs.refuse_future(own)
+    postdate(tmp_path / files["table"], 60)
+    late = tmp_path / files[which]
+    postdate(late, 600)
+    with pytest.raises(UserError) as refused:
+        outputs.refuse_future(own)
+    assert f"{late} is dated about 10 min in the future" in str(refused.value)
+    assert ("(and 1 more)" in str(refused.value)) == (which != "table")
+
+
+# --- the umask ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def umask(mask):
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o022], ids=["private", "usual"])
+def test_everything_is_open_to_whom_the_umask_says(house, tmp_path, monkeypatch, mask):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(house.workspace))
+    rows = manifest.phantoms(Run.open().profile.cohort).iloc[:3]
+    with umask(mask):
+        status, _, err, _ = house.call("reproduce")
+        export(rows, tmp_path / "exported", 16)  # which ensures a block of images
+        artefacts.deposit(label=np.arange(3))
+    assert status == 0, err
+    made = [*house.workspace.rglob("*"), tmp_path / "exported", *(tmp_path / "exported").rglob("*")]
+    assert {"images.npy", "label.npy", "manifest.csv", "01_first.ipynb", "snakemake.log"} <= {f.name for f in made}
+    odd = [str(f) for f in made if f.stat().st_mode & 0o777 != (0o777 if f.is_dir() else 0o666) & ~mask]
+    assert odd == []
