@@ -376,10 +376,10 @@ def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path, store):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"mri": pictures(1, 4).astype(float)}, r"mri: pixels are float64, not uint8"),
+        ({"mri": pictures(1, 4).astype(float)}, r"mri: float64 of shape \(4, 16, 16\), expected uint8.*Scale"),
         ({"us": pictures(1, 1)}, r"us: 1 images are fewer than a batch of 2"),
-        ({"us": pictures(1, 4, size=20)}, r"us: images are of shape \(20, 20\), the settings ask for \(16, 16\)"),
-        ({"show": pictures(1, 4)[:, :8]}, r"show: images are of shape \(8, 16\)"),
+        ({"us": pictures(1, 4, size=20)}, r"us: uint8 of shape \(4, 20, 20\), .* \(N, 16, 16\)"),
+        ({"show": pictures(1, 4)[:, :8]}, r"show: uint8 of shape \(4, 8, 16\)"),
         ({"show": None}, r"no array 'show'"),
     ],
 )
