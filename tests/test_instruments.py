@@ -309,9 +309,9 @@ def test_padding_is_not_counted_and_the_last_block_takes_the_maximum(network):
 def test_features_for_fid_are_2048_and_see_grey_levels_as_the_network_expects(network, monkeypatch):
     seen = []
     monkeypatch.setattr(network, "pooled", lambda x: seen.append(x) or x.flatten(1)[:, :2048])
-    got = features.features(network, np.full((3, 40, 50), 64, np.uint8), batch=2)
+    got = features.features(network, np.full((3, 40, 40), 64, np.uint8), batch=2)
     assert got.shape == (3, 2048)
     assert [tuple(x.shape) for x in seen] == [(2, 3, 299, 299), (1, 3, 299, 299)]
     assert torch.allclose(seen[0], torch.tensor(-0.5))
     monkeypatch.undo()
-    assert features.features(network, np.zeros((1, 40, 50), np.uint8)).shape == (1, 2048)
+    assert features.features(network, np.zeros((1, 40, 40), np.uint8)).shape == (1, 2048)
