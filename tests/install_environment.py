@@ -32,7 +32,7 @@ def test_the_pip_part_installs_in_a_new_environment(tmp_path):
 
     def run(*command):
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=1500
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=3600
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from ecsupport.core.errors import UserError
 from ecsupport.screening.baseline import block_features, fit_and_score
 
 
@@ -15,13 +16,13 @@ def pictures(rng, n):
 
 
 def test_block_features_are_means_and_sds_of_blocks():
-    images = np.random.default_rng(0).integers(0, 256, (3, 16, 24), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 24, 24), np.uint8)
     features = block_features(images).reshape(3, 2, 8, 8)  # (N, 128) -> (N, 2, 8, 8)
-    block = images[1, 2:4, 3:6] / 255
-    assert features[1, 0, 1, 1] == pytest.approx(block.mean())
-    assert features[1, 1, 1, 1] == pytest.approx(block.std())
-    with pytest.raises(ValueError, match="do not divide"):
-        block_features(images[:, :15])
+    block = images[1, 3:6, 6:9] / 255
+    assert features[1, 0, 1, 2] == pytest.approx(block.mean())
+    assert features[1, 1, 1, 2] == pytest.approx(block.std())
+    with pytest.raises(UserError, match="23 x 23 pixels do not divide"):
+        block_features(images[:, 1:, 1:])
 
 
 def test_learns_a_signal_and_no_more_than_chance_from_shuffled_labels():

@@ -205,7 +205,7 @@ def start_maker(store, pause):
     return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=600.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -263,13 +263,13 @@ def test_a_maker_that_fails_leaves_no_artefact(store):
 
 
 def test_a_maker_killed_midway_leaves_nothing_that_is_taken_for_an_artefact(store):
-    killed = start_maker(store, pause=60)
+    killed = start_maker(store, pause=3600)
     wait_for(lambda: list(store.rglob("a.txt")))
     assert not list(store.rglob(artefacts.PROVENANCE))
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert list(store.rglob("*.making-*/a.txt"))  # what the dead maker left
-    after = start_maker(store, pause=60)  # the same artefact: the lock of the dead owner does not hold it up
+    after = start_maker(store, pause=3600)  # the same artefact: the lock of the dead owner does not hold it up
     wait_for(lambda: (store.parent / "calls").read_text().split().count(str(after.pid)) == 1)
     wait_for(lambda: len(list(store.rglob("*.making-*/a.txt"))) == 1)  # its rubbish is gone, ours is there
     after.kill()
@@ -362,31 +362,34 @@ def test_two_who_want_overlapping_groups_do_not_wait_for_each_other_for_ever(sto
     for one in both:
         one.start()
     for one in both:
-        one.join(20)
+        one.join(600)
         assert not one.is_alive()
     assert set(made) <= {1, 2, 3, 4} and len(made) == len(set(made))
 
 
-OWNER = """
+WORK = """
 import os, time
 from pathlib import Path
-from ecsupport.core.artefacts import workers_of
 
 def work(folder):
     Path(folder, f"worker-{os.getpid()}").touch()
     Path(folder, f"worker-{os.getppid()}").touch()  # whom it was forked from
-    time.sleep(120)
-
-if __name__ == "__main__":
-    here = Path(__file__).parent
-    with workers_of(2, "work") as pool:
-        list(pool.map(work, [here, here]))
+    time.sleep(3600)
+"""
+OWNER = """
+from pathlib import Path
+from ecsupport.core.artefacts import workers_of
+from work import work
+here = Path(__file__).parent
+with workers_of(2, "work") as pool:
+    list(pool.map(work, [here, here]))
 """
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     script = tmp_path / "owner.py"
     script.write_text(OWNER)
+    (tmp_path / "work.py").write_text(WORK)
     owner = subprocess.Popen([sys.executable, str(script)])
     wait_for(lambda: len(list(tmp_path.glob("worker-*"))) >= 3)
     pids = [int(file.name.removeprefix("worker-")) for file in tmp_path.glob("worker-*")]
@@ -493,7 +496,7 @@ def test_a_lock_is_exclusive_and_dies_with_its_owner(tmp_path):
         from ecsupport.core.artefacts import locked
         with locked(pathlib.Path({str(file)!r})):
             print("held", flush=True)
-            time.sleep(60)
+            time.sleep(3600)
     """
     owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout.readline() == "held\n"

@@ -19,7 +19,7 @@ NOTEBOOKS = [notebook.name for notebook in written_notebooks()]
 CHECKED = "nbval-check-output"
 TAGS = {"parameters", CHECKED}
 LEAST_CHECKED = 3  # cells of every notebook
-CELL_TIMEOUT = 900  # seconds
+CELL_TIMEOUT = 3600  # seconds
 
 FORBIDDEN = {
     "a path of a machine": r"(?<![\w.])/(home|root|tmp|work|Users|usr|var|opt|private|mnt)/\w",

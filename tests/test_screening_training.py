@@ -410,7 +410,16 @@ def test_settings_that_do_not_go_together_are_refused(changes, message):
         ({"label": np.zeros(18, int)}, "no positive training image"),
         ({"real": np.arange(18) % 2 == 0}, "no positive real training image"),
         ({"validation_label": np.ones(12, int)}, "no negative validation image"),
-        ({"image": np.zeros((18, 40, 40), np.uint8)}, "40 x 40 pixels .* Resize them to 32 or 64"),
+        (
+            {"image": np.zeros((18, 40, 40), np.uint8), "validation_image": np.zeros((12, 40, 40), np.uint8)},
+            "40 x 40 pixels .* Resize them to 32 or 64",
+        ),
+        ({"image": np.zeros((18, 64, 64), np.uint8)}, r"validation images: uint8 of shape \(12, 32, 32\).* at 64 x 64"),
+        ({"image": np.zeros((18, 32, 32))}, "training images: float64 .*Scale them to 0 to 255"),
+        ({"validation_image": np.zeros((12, 32, 32), bool)}, "validation images: bool .*Scale them to 0 to 255"),
+        ({"label": np.arange(17) % 2}, "17 values in label for 18 in image. Give one an image"),
+        ({"validation_label": np.arange(13) % 2}, "13 values in validation_label for 12 in validation_image"),
+        ({"real": np.ones(20, bool)}, "20 values in real for 18 in image"),
     ],
 )
 def test_unusable_images_are_refused_with_one_message(changes, message):

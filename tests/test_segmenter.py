@@ -141,9 +141,12 @@ def test_another_side_is_one_clear_error(side):
 
 def test_only_arrays_of_its_own_side_are_read(network, unseen):
     pictures = unseen[1]
-    for wrong in (pictures.astype(float), pictures[0], pictures[:0], pictures[:, ::2, ::2]):
-        with pytest.raises(ValueError, match="expected .N, 64, 64. uint8"):
+    for wrong in (pictures.astype(float), pictures[0], pictures[:, ::2, ::2]):
+        with pytest.raises(UserError, match="expected uint8 of shape .N, 64, 64."):
             segmenter.read(network, wrong)
+    nothing = segmenter.read(network, pictures[:0])
+    assert (nothing.structures.shape, nothing.structures.dtype) == ((0, 64, 64), np.uint8)
+    assert (nothing.invasion.shape, nothing.invasion.dtype) == ((0,), np.float64)
 
 
 def test_labels_go_where_their_pixels_go():

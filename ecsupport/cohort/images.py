@@ -11,7 +11,7 @@ from PIL import Image
 from ecsupport.cohort import phantom, pictures
 from ecsupport.core import progress
 from ecsupport.core.artefacts import Spec, ensure_all
-from ecsupport.core.errors import row_error
+from ecsupport.core.errors import UserError, row_error
 
 BLOCK = 512
 
@@ -43,8 +43,10 @@ def stream(images: pd.DataFrame, size: int, *, manifest: Path | None = None, wor
 
     Phantoms are rendered; files are read from beside `manifest`, turned grey and resized (bicubic, antialiased).
     Only blocks that the store lacks are made, `workers` at a time; the bytes do not depend on `workers`.
-    UserError names the row of an image that cannot be read.
+    UserError names the row of an image that cannot be read, and a size that is no number of pixels.
     """
+    if not isinstance(size, int | np.integer) or size < 1:
+        raise UserError(f"images of size {size!r}: the side is a whole number of pixels. Give it, e.g. 64")
     specs = []
     for start in range(0, len(images), BLOCK):
         block = images.iloc[start : start + BLOCK]

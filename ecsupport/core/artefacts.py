@@ -1,6 +1,7 @@
 """Artefacts: folders that are whole or absent, and know what made them. `ensure(spec)` loads one or makes it."""
 
 import contextlib
+import copy
 import fcntl
 import hashlib
 import json
@@ -10,12 +11,14 @@ import platform
 import secrets
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -161,6 +164,26 @@ def ensure_all(specs: Sequence[Spec], workers: int = 1, about: str = "") -> list
     return [folder for folder, _ in places]
 
 
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+_starting = threading.Lock()
+
+
+class Worker(multiprocessing.get_context(METHOD).Process):
+    """A process that does not import the main module of its owner, so that this needs no guard: it works for us only.
+
+    What it runs is a function of a module that it can import.
+    """
+
+    def start(self) -> None:
+        """Start with an empty main module in the place of the owner's, which is told to the new process by name."""
+        with _starting:
+            main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+
 @contextlib.contextmanager
 def workers_of(number: int, about: str, begin: Callable[..., None] | None = None) -> Iterator[ProcessPoolExecutor]:
     """A pool of so many processes with one progress bar; each calls `begin(barrier)` first, of all of them.
@@ -169,8 +192,9 @@ def workers_of(number: int, about: str, begin: Callable[..., None] | None = None
     that was changed since is imported as it is now. Elsewhere than on Linux, where these libraries do not survive a
     fork, each starts afresh.
     """
-    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-    if sys.platform == "linux":
+    context = copy.copy(multiprocessing.get_context(METHOD))  # the original is everybody's
+    context.Process = Worker
+    if METHOD == "forkserver":
         context.set_forkserver_preload(["torch", "pandas"])
     with progress.shared(context, about) as counters:
         begun = (counters, dict(os.environ), begin, context.Barrier(number))

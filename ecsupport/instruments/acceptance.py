@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from ecsupport.core.pixels import demand_grey
+
 LADDERS = {  # how strong each step is; the first is the mildest
     "blur": (0.75, 1.5, 3.0),  # standard deviation of a Gaussian, in 1/64 of the image's side
     "noise": (5.0, 10.0, 20.0, 40.0),  # standard deviation, in grey levels
@@ -42,13 +44,15 @@ def accept(
 ) -> Acceptance:
     """Spoil `probe` along every ladder and measure its distance to `reference`.
 
-    measure: images (N, H, W) uint8 to features (N, d);  distance: of two feature sets
+    measure: images (N, S, S) uint8 to features (N, d);  distance: of two feature sets
     reference, probe: real ultrasound of different patients;  mri: at least as many images as probe
     Accepted where (1) every ladder rises strictly from its floor, the untouched probe, to its end, and (2) raw MRI
     is further away than the second, histogram-matched MRI than the first step of every other ladder. `reasons` names
     each failure. Take some hundred images a side: the ladders' first steps are close to the floor.
-    Raises ValueError for fewer MRI than probe images, and what `distance` raises.
+    Raises ValueError for fewer MRI than probe images, and what `distance` raises; UserError for other arrays.
     """
+    for name, images in (("reference", reference), ("probe", probe), ("mri", mri)):
+        demand_grey(images, name=name)
     target = measure(reference)
     floor = distance(target, measure(probe))
     rows, reasons = [], []

@@ -19,10 +19,13 @@ from torch.nn.utils import skip_init
 
 from ecsupport.core import progress
 from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
+from ecsupport.core.errors import UserError
+from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
 from ecsupport.core.training import device as find_device
 
 WIDTHS = (16, 32, 48, 64)  # channels after each halving of the image
+SMALLEST = 2 ** len(WIDTHS) + 1  # side of images, in pixels: the last map has a spread from two pixels on
 FEATURES = 16  # few, since a Fréchet distance needs more images than features
 BATCH = 32
 LEARNING_RATE = 3e-3
@@ -49,13 +52,18 @@ class Extractor(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, H, W) grey levels, 0 to 255, to features (B, FEATURES) of any sign."""
-        x = self.trunk(images[:, None].float() / 127.5 - 1)  # (B, H, W) -> (B, 1, H, W) -> (B, C, H / 16, W / 16)
+        """(B, S, S) grey levels, 0 to 255, to features (B, FEATURES) of any sign; UserError for too small images."""
+        if images.shape[-1] < SMALLEST:
+            raise UserError(
+                f"images of {images.shape[-1]} x {images.shape[-1]} pixels are too small for the feature extractor: "
+                f"the side must be at least {SMALLEST}. Load or resize them larger"
+            )
+        x = self.trunk(images[:, None].float() / 127.5 - 1)  # (B, S, S) -> (B, 1, S, S) -> (B, C, S / 16, S / 16)
         # the spread over the image beside the mean: speckle is a matter of variation
         return self.project(torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1))
 
     def logits(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, H, W) grey levels to the unnormalised log-probabilities of every task, (B, classes)."""
+        """(B, S, S) grey levels to the unnormalised log-probabilities of every task, (B, classes)."""
         features = functional.relu(self(images))
         return {task: head(features) for task, head in self.heads.items()}
 
@@ -63,7 +71,7 @@ class Extractor(nn.Module):
 def spec(data: str, steps: int, seed: int, tasks: tuple[str, ...] = TASKS, device: str = "cpu") -> Spec:
     """The trained extractor as an artefact.
 
-    data: the deposit of image (N, H, W) uint8 and of centre, diagnosis and modality, (N,) whole numbers from 0
+    data: the deposit of image (N, S, S) uint8 and of centre, diagnosis and modality, (N,) whole numbers from 0
     tasks: the heads that are trained; fewer than TASKS only to show what an unfit instrument does
     """
     arguments = {"data": data, "steps": steps, "seed": seed, "tasks": list(tasks), "device": device}
@@ -75,10 +83,10 @@ def train(folder: Path, data: str, steps: int, seed: int, tasks: list[str], devi
 
     Adam, rate falling to 0 along a cosine; batches drawn with replacement, mirrored, and slightly changed in gain,
     offset and noise: without that the features answer to a little noise as if it were another modality.
-    TrainingError at the first NaN.
+    UserError for images other than (N, S, S) uint8 or too small; TrainingError at the first NaN.
     """
     content = withdraw(data)
-    images = torch.from_numpy(np.array(content["image"]))
+    images = torch.from_numpy(np.array(demand_grey(content["image"])))
     labels = {task: torch.from_numpy(np.array(content[task], dtype=np.int64)) for task in tasks}
     where = find_device(device)
     with reproducible(1):
@@ -132,7 +140,7 @@ def _classes(labels: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 class Blocks(Protocol):
-    """Images in blocks of (b, H, W) uint8, such as `cohort.images.stream` gives."""
+    """Images in blocks of (b, S, S) uint8, such as `cohort.images.stream` gives."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -145,8 +153,8 @@ class Blocks(Protocol):
 def features(network: nn.Module, images: np.ndarray | Blocks, batch: int = 32) -> np.ndarray:
     """Features of images, `batch` at a time, on the network's device.
 
-    network: takes (B, H, W) uint8, gives (B, d);  images: (N, H, W) uint8, or blocks, of which one is held at a time
-    Returns (N, d) float64. Raises ValueError for other arrays or for none.
+    network: takes (B, S, S) uint8, gives (B, d);  images: (N, S, S) uint8, or blocks, of which one is held at a time
+    Returns (N, d) float64. UserError for any other array, and for none: no image does not tell d.
     """
     where, batches = next(network.parameters()).device, math.ceil(len(images) / batch)
     # written into one array: a list of small ones would lie scattered between the network's, and keep their memory
@@ -158,13 +166,12 @@ def features(network: nn.Module, images: np.ndarray | Blocks, batch: int = 32) -
         found[done : done + len(values)] = values
         done += len(values)
     if not done or done != len(images):
-        raise ValueError(f"blocks of {done} images in all; expected {len(images)}, and more than 0")
+        raise UserError(f"blocks of {done} images in all, expected {len(images)} and more than 0. Give at least one")
     return found
 
 
 def _batches(images: np.ndarray | Blocks, batch: int) -> Iterator[Tensor]:
     for block in [images] if isinstance(images, np.ndarray) else images:
-        if block.dtype != np.uint8 or block.ndim != 3 or not len(block):
-            raise ValueError(f"images of type {block.dtype} and shape {block.shape}; expected (N, H, W) uint8, N > 0")
+        demand_grey(block)
         for start in range(0, len(block), batch):
             yield torch.from_numpy(np.array(block[start : start + batch]))

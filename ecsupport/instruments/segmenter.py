@@ -19,6 +19,7 @@ from ecsupport.cohort.structures import STRUCTURES, Reading
 from ecsupport.core import progress
 from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
 from ecsupport.core.errors import UserError
+from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
 from ecsupport.core.training import device as find_device
 
@@ -99,9 +100,10 @@ def train(folder: Path, data: str, steps: int, seed: int, device: str) -> None:
     Structures: cross-entropy of pixels, and 1 less the mean soft Dice of structures, without which thin ones count
     for little; invasion: binary cross-entropy. Adam, rate falling to 0 along a cosine; batches drawn with replacement,
     mirrored, turned, scaled and moved with their labels, and slightly changed in gain, offset and noise.
-    TrainingError at the first NaN.
+    UserError for images other than (N, S, S) uint8 or of a side that it cannot take; TrainingError at the first NaN.
     """
     content = withdraw(data)
+    demand_grey(content["image"])
     images, labels = (torch.from_numpy(np.array(content[name])) for name in ("image", "labels"))
     invasion = torch.from_numpy(np.array(content["invasion"], dtype=np.float32))
     where = find_device(device)
@@ -173,14 +175,11 @@ def restore(folder: Path) -> Segmenter:
 def read(network: Segmenter, images: np.ndarray, batch: int = 64) -> Reading:
     """What the network finds in images, `batch` at a time, on its own device.
 
-    images: (N, S, S) uint8, S the side that the network was trained on. Raises ValueError for other arrays or for none.
+    images: (N, S, S) uint8, S the side that the network was trained on. UserError for any other array.
     """
-    side = network.side
-    if images.dtype != np.uint8 or images.shape[1:] != (side, side) or not len(images):
-        raise ValueError(
-            f"images of type {images.dtype} and shape {images.shape}; expected (N, {side}, {side}) uint8, N > 0"
-        )
-    where, structures, invasion = next(network.parameters()).device, [], []
+    demand_grey(images, network.side)
+    none = torch.empty(0, *images.shape[1:], dtype=torch.uint8), torch.empty(0, dtype=torch.float64)
+    where, structures, invasion = next(network.parameters()).device, *([part] for part in none)
     for begin in progress.bar(range(0, len(images), batch), "reading"):
         logits, judged = network(torch.from_numpy(np.array(images[begin : begin + batch])).to(where))
         structures.append(logits.argmax(1).to(torch.uint8).cpu())

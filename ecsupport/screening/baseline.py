@@ -5,6 +5,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ecsupport.core.errors import UserError
+from ecsupport.core.pixels import demand_grey
+
 BLOCKS = 8
 AT_ONCE = 512  # images held in floating point
 
@@ -12,18 +15,20 @@ AT_ONCE = 512  # images held in floating point
 def block_features(images: np.ndarray) -> np.ndarray:
     """Mean and standard deviation of the grey levels in an 8 x 8 grid of blocks.
 
-    images: (N, H, W) uint8 with H and W multiples of 8; returns (N, 128) float64 in [0, 1].
-    Raises ValueError for other sizes.
+    images: (N, S, S) uint8 with S a multiple of 8; returns (N, 128) float64 in [0, 1].
+    UserError for any other array or size.
     """
-    count, height, width = images.shape
-    if height % BLOCKS or width % BLOCKS:
-        raise ValueError(f"images of {height} x {width} pixels do not divide into {BLOCKS} x {BLOCKS} blocks")
+    count, side, _ = demand_grey(images).shape
+    if side % BLOCKS:
+        raise UserError(
+            f"images of {side} x {side} pixels do not divide into {BLOCKS} x {BLOCKS} blocks. Resize them to a multiple"
+        )
     parts = [np.empty((0, 2, BLOCKS, BLOCKS))]
     for start in range(0, count, AT_ONCE):
         part = images[start : start + AT_ONCE] / 255
-        blocks = part.reshape(-1, BLOCKS, height // BLOCKS, BLOCKS, width // BLOCKS)  # (N, H, W) -> (N, 8, h, 8, w)
+        blocks = part.reshape(-1, BLOCKS, side // BLOCKS, BLOCKS, side // BLOCKS)  # (N, S, S) -> (N, 8, s, 8, s)
         parts.append(np.stack([blocks.mean(axis=(2, 4)), blocks.std(axis=(2, 4))], axis=1))
-    return np.concatenate(parts).reshape(count, -1)  # (N, 2, 8, 8) -> (N, 128)
+    return np.concatenate(parts).reshape(count, 2 * BLOCKS**2)  # (N, 2, 8, 8) -> (N, 128)
 
 
 def fit_and_score(
@@ -31,7 +36,7 @@ def fit_and_score(
 ) -> np.ndarray:
     """Probability of the positive class for `test`, from a model fitted to a bootstrap sample of training patients.
 
-    train, test: (N, H, W) uint8; label: (N,) 0 or 1. Resampling patients stands in for a training seed, since the fit
+    train, test: (N, S, S) uint8; label: (N,) 0 or 1. Resampling patients stands in for a training seed, since the fit
     itself is deterministic. Classes weigh equally. Returns (N_test,) in [0, 1].
     """
     names, index = np.unique(patient_id, return_inverse=True)

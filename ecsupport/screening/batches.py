@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ecsupport.core.errors import UserError
+from ecsupport.core.pixels import demand_grey
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
 from ecsupport.screening.inputs import augment, to_input
@@ -60,10 +61,16 @@ class Batches:
 
 
 def examine(arrays: Mapping[str, np.ndarray], second_phase: bool) -> None:
-    """UserError where a label is neither 0 nor 1, or a class is missing among training or validation images.
+    """UserError for images other than (N, S, S) uint8, all of one size, and for other than one label an image.
 
-    The second phase needs both classes among the real training images too.
+    And where a label is neither 0 nor 1, or a class is missing among training or validation images. The second phase
+    needs both classes among the real training images too.
     """
+    side = demand_grey(arrays["image"], name="training images").shape[1]
+    demand_grey(arrays["validation_image"], side, "validation images")
+    for name, of in (("label", "image"), ("real", "image"), ("validation_label", "validation_image")):
+        if len(arrays[name]) != len(arrays[of]):
+            raise UserError(f"{len(arrays[name])} values in {name} for {len(arrays[of])} in {of}. Give one an image")
     sets = {"training": arrays["label"], "validation": arrays["validation_label"]}
     if second_phase:
         sets["real training"] = arrays["label"][arrays["real"]]

@@ -4,14 +4,16 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ecsupport.core.pixels import demand_grey
+
 SMALLEST_CROP = 0.8  # of the side: a smaller one could lose the uterus
 CONTRAST, BRIGHTNESS = 0.2, 0.2
 
 
 def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """(N, H, W) uint8 -> (N, 1, H, W) float32 in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(images)).to(device).float().div_(127.5).sub_(1)
-    return pixels[:, None].contiguous(memory_format=torch.channels_last)  # (N, H, W) -> (N, 1, H, W)
+    """(N, S, S) uint8 -> (N, 1, S, S) float32 in [-1, 1]; UserError for any other array."""
+    pixels = torch.from_numpy(np.array(demand_grey(images))).to(device).float().div_(127.5).sub_(1)
+    return pixels[:, None].contiguous(memory_format=torch.channels_last)  # (N, S, S) -> (N, 1, S, S)
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -263,9 +263,11 @@ class MobileViT(nn.Module):
         return self.classify(x)
 
     def demand_size(self, images: torch.Tensor) -> torch.Tensor:
-        """The images as they are; UserError for a size that cannot be cut into patches."""
-        for side in images.shape[2:]:
-            tokens(side, self.stem_stride)
+        """The images as they are; UserError for a size that cannot be cut into patches, or other than square."""
+        height, width = images.shape[2:]
+        if height != width:
+            raise UserError(f"images of {height} x {width} pixels are not square. Crop, pad or resize them")
+        tokens(height, self.stem_stride)
         return images
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:

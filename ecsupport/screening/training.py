@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ecsupport.core import artefacts, progress, training
+from ecsupport.core.pixels import demand_grey
 from ecsupport.screening import distillation, gradients, selection
 from ecsupport.screening.batches import Batch, Batches
 from ecsupport.screening.inputs import to_input
@@ -284,12 +285,15 @@ def restore(folder: Path, role: str = "network", device: str = "cpu", rule: str 
 
 
 def predict(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    """Probability of the positive class (N,) float64 of images (N, S, S) uint8, by the network in eval mode."""
-    device, batch = next(network.parameters()).device, at_a_time(network, images.shape[1])
+    """Probability of the positive class (N,) float64 of images (N, S, S) uint8, by the network in eval mode.
+
+    UserError for any other array, and for a size that the network cannot take.
+    """
+    device, batch = next(network.parameters()).device, at_a_time(network, demand_grey(images).shape[1])
     network.eval()
     with torch.inference_mode():
         logits = [network(to_input(images[i : i + batch], device)) for i in range(0, len(images), batch)]
-    return torch.cat(logits).softmax(-1)[:, 1].double().cpu().numpy()
+    return torch.cat([torch.empty(0, 2, device=device), *logits]).softmax(-1)[:, 1].double().cpu().numpy()
 
 
 def at_a_time(network: nn.Module, side: int) -> int:

@@ -3,13 +3,14 @@
 import numpy as np
 import torch
 
+from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import torch_generator
 from ecsupport.translation.interface import Translator
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """(N, H, W) uint8 to (N, 1, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.array(images))[:, None].float() / 127.5 - 1
+    """(N, S, S) uint8 to (N, 1, S, S) float32 in [-1, 1]; UserError for any other array."""
+    return torch.from_numpy(np.array(demand_grey(images)))[:, None].float() / 127.5 - 1
 
 
 def to_grey(images: torch.Tensor) -> np.ndarray:
@@ -24,12 +25,12 @@ def translate(
     batch: int = 64,
     direction: str = "mri_to_us",
 ) -> np.ndarray:
-    """Translate (N, H, W) uint8 to the same, `batch` images at a time.
+    """Translate (N, S, S) uint8 to the same, `batch` images at a time; UserError for any other array or a wrong size.
 
     Image i has noise of its own, named by `seed_words` and i: what comes out does not depend on `batch`.
     """
     device = next(translator.parameters()).device
-    translated = [np.empty((0, *images.shape[1:]), np.uint8)]
+    translated = [np.empty((0, *demand_grey(images).shape[1:]), np.uint8)]
     for start in range(0, len(images), batch):
         part = to_tensor(images[start : start + batch]).to(device)
         noise = [torch_generator(*seed_words, start + i) for i in range(len(part))]

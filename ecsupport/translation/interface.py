@@ -123,13 +123,13 @@ class Translator(nn.Module, ABC):
         return images
 
     def check(self, images: torch.Tensor, direction: str) -> None:
-        """ValueError for an unknown direction, UserError for a size that the networks cannot halve."""
+        """ValueError for an unknown direction, UserError for a size that the networks cannot halve, or to one pixel."""
         if direction not in DIRECTIONS:
             raise ValueError(f"direction {direction!r}, expected one of {DIRECTIONS}")
-        step = 2**self.settings.downsamplings
-        if images.shape[-1] % step or images.shape[-2] % step:
+        step, sides = 2**self.settings.downsamplings, images.shape[-2:]
+        if any(side % step or side < 2 * step for side in sides):  # one value, normalised, is zero whatever it was
             raise UserError(
-                f"images of {images.shape[-2]} x {images.shape[-1]} pixels: the translator needs multiples of {step}. "
+                f"images of {sides[0]} x {sides[1]} pixels: the translator needs multiples of {step} from {2 * step}. "
                 "Resize them"
             )
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from ecsupport.core import progress
 from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
 from ecsupport.core.errors import UserError
+from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import demand_finite, load, reproducible, resumed, save, torch_generator
 from ecsupport.core.training import device as find_device
 from ecsupport.translation.inference import to_tensor, translate
@@ -234,18 +235,10 @@ def augment(images: np.ndarray, size: int, generator: torch.Generator) -> torch.
 
 def check_images(images: Mapping[str, np.ndarray], settings: Settings) -> None:
     """UserError where the images are no grey levels of 8 bits, not of the settings' size, or fewer than a batch."""
-    side = settings.image_size
     for name in ("mri", "us", "show"):
         if name not in images:
             raise UserError(f"the deposit has no array {name!r}. Deposit mri, us and show")
-        found = images[name]
-        if found.dtype != np.uint8:
-            raise UserError(f"{name}: pixels are {found.dtype}, not uint8. Convert them to grey levels 0 to 255")
-        if found.shape[1:] != (side, side):
-            raise UserError(
-                f"{name}: images are of shape {found.shape[1:]}, the settings ask for {(side, side)}. "
-                "Load them at that size, or change image_size"
-            )
+        found = demand_grey(images[name], settings.image_size, name)
         if name != "show" and len(found) < settings.batch:
             raise UserError(
                 f"{name}: {len(found)} images are fewer than a batch of {settings.batch}. Add images, or lower batch"

@@ -1,0 +1,117 @@
+"""Arrays of one's own: grey levels of 8 bits in squares are taken, anything else is refused by name with a remedy."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecsupport.cohort import images as cohort_images
+from ecsupport.core.artefacts import deposit, ensure
+from ecsupport.core.errors import UserError
+from ecsupport.core.pixels import demand_grey
+from ecsupport.core.training import torch_generator
+from ecsupport.instruments import acceptance, features, segmenter
+from ecsupport.screening import baseline, gradients, inputs, lsnet, training
+from ecsupport.translation import inference, models
+from ecsupport.translation.settings import Settings
+
+SIDE = 64
+GOOD = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE), np.uint8)
+KINDS = {
+    "share": (GOOD / 255, r"float64 of shape \(2, 64, 64\).*np.rint"),
+    "float32": (GOOD.astype(np.float32), r"float32 of shape \(2, 64, 64\).*np.rint"),
+    "16 bits": (GOOD.astype(np.uint16) * 256, r"uint16 of shape \(2, 64, 64\).*Scale them to 0 to 255"),
+    "big-endian": (GOOD.astype(">u2"), r"uint16 of shape \(2, 64, 64\).*Scale"),
+    "integers": (GOOD.astype(int), r"int64 of shape \(2, 64, 64\).*Scale"),
+    "mask": (GOOD > 99, r"bool of shape \(2, 64, 64\).*Scale"),
+    "one picture": (GOOD[0], r"uint8 of shape \(64, 64\).*images\[None\]"),
+    "colour": (np.stack([GOOD] * 3, axis=-1), r"uint8 of shape \(2, 64, 64, 3\).*Turn colour into grey"),
+    "channels": (GOOD[:, None], r"uint8 of shape \(2, 1, 64, 64\).*drop the axis of channels"),
+    "oblong": (np.zeros((2, 500, 400), np.uint8), r"uint8 of shape \(2, 500, 400\).*to a square"),
+    "oblong, as patches go": (np.zeros((2, 64, 128), np.uint8), r"uint8 of shape \(2, 64, 128\).*to a square"),
+    "no pixels": (GOOD[:, :0, :0], r"uint8 of shape \(2, 0, 0\).*to a square"),
+    "list": (list(GOOD), r"a list.*np.stack"),
+    "tensor": (torch.from_numpy(GOOD), r"a Tensor.*np.stack"),
+    "sizes": (np.array([GOOD[0], GOOD[1, :9]], dtype=object), r"object of shape \(2,\).*np.stack\(.*one size\.$"),
+}
+SMALL = Settings(image_size=SIDE, width=4, downsamplings=1, residual_blocks=1, batch=2, steps=10)
+
+
+def network(name):
+    return lsnet.build(name, torch_generator("test"), stem_stride=2)
+
+
+def translator():
+    return models.build("cyclegan", SMALL, torch_generator("test"))
+
+
+TAKERS = {
+    "predict, LSNet": lambda a: training.predict(network("lsnet"), a),
+    "predict, another": lambda a: training.predict(network("mobilenet_v2"), a),
+    "to_input": inputs.to_input,
+    "teacher_maps": lambda a: gradients.teacher_maps(network("teacher"), a),
+    "block_features": baseline.block_features,
+    "translate": lambda a: inference.translate(translator(), a, ("test",)),
+    "to_tensor": inference.to_tensor,
+    "features": lambda a: features.features(features.start({"centre": 2}, 1), a),
+    "read": lambda a: segmenter.read(segmenter.start(SIDE, 1), a),
+    "accept": lambda a: acceptance.accept(lambda _: np.zeros((2, 2)), lambda *_: 0.0, GOOD, GOOD, a, None),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("taker", TAKERS)
+def test_what_is_not_grey_levels_of_8_bits_in_squares_is_refused_by_every_taker(taker, kind):
+    wrong, message = KINDS[kind]
+    if (taker, kind) == ("features", "list"):
+        wrong, message = KINDS["one picture"]  # a list is one of blocks there
+    with pytest.raises(UserError, match=message) as caught:
+        TAKERS[taker](wrong)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("readable", [GOOD, GOOD[:, ::-1, ::-1], GOOD[:0], GOOD[:, :1, :1]])
+def test_what_is_asked_for_is_given_back_as_it_is(readable):
+    assert demand_grey(readable) is readable
+    assert demand_grey(readable, readable.shape[1]) is readable
+    with pytest.raises(UserError, match=r"mri: uint8 of shape .*expected uint8 of shape \(N, 9, 9\).* at 9 x 9 pixels"):
+        demand_grey(readable, 9, "mri")
+
+
+@pytest.mark.parametrize("name", ["lsnet", "mobilenet_v2"])
+def test_a_score_is_that_of_the_image_alone_and_none_have_none(name):
+    one = network(name)
+    scores = training.predict(one, GOOD)
+    assert scores.shape == (2,) and scores.dtype == np.float64
+    np.testing.assert_allclose(training.predict(one, GOOD[1:]), scores[1:], rtol=1e-4)
+    nothing = training.predict(one, GOOD[:0])
+    assert nothing.shape == (0,) and nothing.dtype == np.float64
+    assert baseline.block_features(GOOD[:0]).shape == (0, 128)
+
+
+def test_a_size_that_a_network_cannot_take_is_one_message():
+    with pytest.raises(UserError, match="32 x 32 pixels cannot be cut into patches .* Resize them to 64"):
+        training.predict(network("lsnet"), GOOD[:, :32, :32])
+    with pytest.raises(UserError, match="500 x 400 pixels are not square"):
+        network("lsnet")(torch.zeros(1, 1, 500, 400))
+    with pytest.raises(UserError, match="16 x 16 pixels are too small .* at least 17"):
+        features.features(features.start({"centre": 2}, 1), GOOD[:, :16, :16])
+    assert np.isfinite(features.features(features.start({"centre": 2}, 1), GOOD[:, :17, :17])).all()
+    for pixels in (1, 2, 3):
+        with pytest.raises(UserError, match=f"{pixels} x {pixels} pixels: the translator needs multiples of 2 from 4"):
+            inference.translate(translator(), GOOD[:, :pixels, :pixels], ("test",))
+    assert inference.translate(translator(), GOOD[:1, :4, :4], ("test",)).shape == (1, 4, 4)
+
+
+@pytest.mark.parametrize("size", [0, -1, 64.0, "64"])
+def test_a_size_that_is_no_number_of_pixels_is_refused_before_any_image_is_read(size):
+    with pytest.raises(UserError, match="the side is a whole number of pixels"):
+        cohort_images.stream(None, size)
+
+
+@pytest.mark.parametrize("instrument", [features, segmenter])
+def test_no_instrument_is_trained_on_other_arrays(tmp_path, monkeypatch, instrument):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    numbers = {"centre": [0, 1], "diagnosis": [0, 1], "modality": [0, 1], "invasion": [0, 1]}
+    data = deposit(image=GOOD / 255, labels=GOOD % 5, **{name: np.array(values) for name, values in numbers.items()})
+    with pytest.raises(UserError, match=r"float64 of shape \(2, 64, 64\).*np.rint"):
+        ensure(instrument.spec(data, 1, 1))
