@@ -320,6 +320,7 @@ def _find_home(run: Run) -> None:
     except (OSError, RuntimeError):  # the latter: there is none
         (home := run.notebooks / ".home").mkdir(exist_ok=True)
         os.environ["HOME"] = str(home)
+        os.environ.setdefault("USER", str(os.getuid()))  # in a container often nobody that the system knows
 
 
 def _note_images(run: Run) -> None:

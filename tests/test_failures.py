@@ -1,5 +1,6 @@
 """Failures of the machine in our words: a full disk, a folder that cannot be written, a HOME that is none."""
 
+import contextlib
 import errno
 import json
 import os
@@ -12,6 +13,8 @@ from test_engine import House
 
 from ecsupport import __main__ as command
 from ecsupport import engine, failures
+from ecsupport.cohort import images, manifest
+from ecsupport.cohort.export import export
 from ecsupport.core import artefacts, paths, training
 from ecsupport.core.profiles import Run
 
@@ -24,13 +27,21 @@ def house(tmp_path, ecsupport, write_notebook):
     return House(tmp_path, ecsupport, write_notebook)
 
 
-@pytest.fixture
-def little_room():
-    """What is written here, and by the programs that are started, breaks off as on a full disk."""
+@contextlib.contextmanager
+def full_disk():
+    """What is written within, and by the programs that are started, breaks off after ROOM bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def little_room():
+    with full_disk():
+        yield
 
 
 def text_of(function, *arguments):
@@ -96,6 +107,15 @@ def test_what_the_machine_says_and_what_we_say(monkeypatch, text, words):
     assert not found or "\n" not in found
 
 
+def test_a_full_disk_where_images_are_exported_to_names_that_folder(tmp_path):
+    rows = manifest.phantoms(Run.open().profile.cohort).iloc[:1]
+    images.load(rows, 256)  # which stands in the store before
+    with full_disk():
+        words = failures.in_words(text_of(export, rows, tmp_path / "ward" / "cohort", 256))
+    assert words == f"no space left in {tmp_path / 'ward'}. Free space"
+    assert list((tmp_path / "ward").iterdir()) == []
+
+
 def test_a_full_disk_stops_the_command_with_one_line(tmp_path, monkeypatch, capsys, little_room):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "work"))
     monkeypatch.setattr(engine, "reproduce", lambda *_, **__: WRITERS["array"](tmp_path))
@@ -131,12 +151,8 @@ def test_a_disk_that_is_full_when_a_run_fails_is_the_reason(tmp_path, monkeypatc
     (run.notebooks / "snakemake.log").write_text("one\ntwo\n")
     assert failures.explain(run, ["01_first"]) == 1
     assert "01_first failed\n" in capsys.readouterr().err
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
-    try:
+    with full_disk():
         assert failures.explain(run, ["01_first"]) == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert capsys.readouterr().err.splitlines()[-1].startswith(NO_SPACE.format(tmp_path))
 
 

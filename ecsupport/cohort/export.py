@@ -1,7 +1,9 @@
 """Phantoms as files: a folder as a person with images of her own would have it, its manifest included."""
 
+import contextlib
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -32,12 +34,24 @@ def export(images: pd.DataFrame, folder: Path, size: int, workers: int = 1) -> P
         step = pixels.BLOCK * workers
         for start in range(0, len(images), step):
             block = pixels.load(images.iloc[start : start + step], size, workers=workers)  # (N, size, size)
-            for name, picture in zip(names[start : start + step], block, strict=True):
-                (making / name).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(making / name)
+            with _naming(folder):
+                for name, picture in zip(names[start : start + step], block, strict=True):
+                    (making / name).parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(picture).save(making / name)
         columns = [column for column in COLUMNS if column not in LEFT_OUT]
-        images.assign(image=names)[columns].to_csv(making / MANIFEST, index=False, lineterminator="\n")
+        with _naming(folder):
+            images.assign(image=names)[columns].to_csv(making / MANIFEST, index=False, lineterminator="\n")
         making.rename(folder)  # takes the place of an empty folder too
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return folder / MANIFEST
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Have an error name the folder where the system does not: a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
