@@ -57,7 +57,7 @@ class SparseBlock(Block):
         as_released = variant == "released"
         attention = released.ReleasedAttention if as_released else sparse_attention.SparseAttention
         super().__init__(channels, dim, inner, depth, feed_forward, attention)
-        self.number, self.share, self.shared, self.by_key = number, share, variant == "shared", as_released
+        self.number, self.share, self.shared, self.released = number, share, variant == "shared", as_released
         self.drawn = 0  # names the random keys of this network
         self.fusion = fusion
         simulator = released.ReleasedSimulator if as_released else sparse_attention.Simulator
@@ -76,7 +76,7 @@ class SparseBlock(Block):
     ) -> torch.Tensor:
         """(B, P, N, C) -> (B, P, N, C); guidance: (B, P, h, N, N), weighing `teacher_share` in the choice of keys.
 
-        A single token has nothing to choose: its selection is None, and it is attended to densely.
+        A single token has nothing to choose: its selection is None, and it attends to itself.
         """
         tokens = x.shape[2]
         k = sparse_attention.number_of_keys(tokens, self.share)
@@ -93,16 +93,17 @@ class SparseBlock(Block):
     ) -> Selection:
         """Choose k keys for each of the tokens (B, P, N, C), by the simulator's features or, without one, at random.
 
-        The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
+        The simulator learns from the tokens as they are: its loss does not reach the layers that made them, but as
+        released.
         """
         # on a CPU, to fetch one row for all heads and positions costs less than a mask; derivatives need the mask
-        by_key = k == 1 or self.by_key or (self.shared and x.is_cpu and not torch.is_grad_enabled())
+        by_key = k == 1 or self.released or (self.shared and x.is_cpu and not torch.is_grad_enabled())
         pick = sparse_attention.top_keys if by_key else sparse_attention.keep
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
             weight = sparse_attention.random_map(*groups, x.shape[2], self.number, self.drawn).to(x.device)
             return Selection(pick(weight, k).expand(len(x), -1, -1, -1, -1), None)
-        features = self.simulator(x.detach(), rows)
+        features = self.simulator(x if self.released else x.detach(), rows)
         kept = sparse_attention.choose(features, k, self.fusion, guidance, teacher_share, pick)
         return Selection(kept, features)
 
@@ -121,8 +122,8 @@ class Student(MobileViT):
         """`keys`: chosen by the simulator, or `random`, drawn once for each network that `build` makes.
 
         variant: attention as `described`; with keys `shared` by all heads and pixel positions, which the mean of a
-        patch's pixels chooses; or as `released`, with the released mistakes in attention, simulator and feed-forward
-        layers. ValueError for another source or variant.
+        patch's pixels chooses; or as `released`, with the mistakes of the module of that name in attention, simulator
+        and feed-forward layers. ValueError for another source or variant.
         """
         for name, value, known in (("keys", keys, KEY_SOURCES), ("variant", variant, VARIANTS)):
             if value not in known:

@@ -28,8 +28,9 @@ class Option:
 OPTIONS = (
     Option(
         "variant", "described", ("released", "shared"),
-        "code gathers along the wrong axis, so that every query sees k copies of its own token, and misreads what "
-        "simulator and feed-forward layers have convolved (`released` has all three)",
+        "code gathers along the wrong axis, so that every query sees k copies of its own token, exchanges position and "
+        "head in the result, which passes a GELU, and misreads the simulator's input and what feed-forward layers have "
+        "convolved (`released` has all of it: its logits are the released network's to 1e-5)",
         "the method is the described one; keys that all heads and pixel positions share (`shared`, by the mean of a "
         "patch's pixels) cost least",
     ),
@@ -93,6 +94,8 @@ DECIDED = pd.DataFrame(
         ("AdamW, weight decay .01; the rate rises over a tenth of a phase and falls as a cosine",
          "the code has Adam and a longer rise, to twice the rate, before its cosine"),
         ("tau = .5, alpha = .7; Equation 12 without a scale; maps of each block's first layer", "as in the code"),
+        ("ReLU6 in the four convolutions of a MobileViT block, SiLU in inverted residuals",
+         "the text names none, the code has these; the peer MobileViT has SiLU throughout, as published"),
         ("crops of .8 to 1 of a side, mirrored left to right", "the code's may lose the uterus or turn it upside down"),
         ("first weights after He (convolutions) and Glorot (linear layers); simulators are drawn last",
          "the text says random weights; students with and without a simulator start alike"),

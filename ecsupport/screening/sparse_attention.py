@@ -38,8 +38,6 @@ TINY = 1e-30  # gradients may lie far below the usual safeguards against divisio
 class Simulator(nn.Module):
     """Equation 12 up to its features F: the tokens after a separable convolution, by head and pixel position."""
 
-    tokens = staticmethod(from_grid)
-
     def __init__(self, dim: int, shared: bool = False) -> None:
         """`shared`: one map for all heads and pixel positions, from the mean over the pixels of a patch."""
         super().__init__()
@@ -51,7 +49,7 @@ class Simulator(nn.Module):
             grid = self.layers(to_grid(x.mean(1, keepdim=True), rows))  # (B, C, rows, columns)
             features = grid.flatten(2).transpose(1, 2)  # -> (B, C, N) -> (B, N, C)
             return features[:, None, None] * HEADS**-0.5  # (B, 1, 1, N, C): F F^T is the mean over heads
-        return split_heads(self.tokens(self.layers(to_grid(x, rows))))  # (B, P, N, C) -> (B, P, h, N, d)
+        return split_heads(from_grid(self.layers(to_grid(x, rows))))  # (B, P, N, C) -> (B, P, h, N, d)
 
 
 def correlate(features: torch.Tensor) -> torch.Tensor:
