@@ -314,6 +314,44 @@ def test_learning_rate_rises_and_falls_in_each_phase():
     assert min(rates) > 0
 
 
+@pytest.mark.parametrize("name", ["lsnet", "teacher", "mobilenet_v2", "efficientnet"])
+def test_weight_decay_draws_kernels_and_matrices_and_neither_norms_nor_biases(name):
+    network = lsnet.build(name, torch_generator("decay"), teacher_width=0.1)
+    learner = training.Learner(network, replace(TINY, weight_decay=0.1))
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    learner.begin()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    learner.update(0.5)
+    for part, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[part] * (0.95 if parameter.ndim > 1 else 1.0), msg=part)
+
+
+def test_the_simulator_comes_to_rest_while_all_else_learns():
+    """At p = 1 its rate is 0; half of the rate moves it half as far, since all steps of Adam's are one rate long."""
+    moved = {}
+    for share in (1.0, 0.5, 0.0):
+        learner = training.Learner(lsnet.build("lsnet", torch_generator("rest")), TINY)
+        before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
+        learner.begin()
+        for parameter in learner.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        learner.update(0.01, share)
+        moved[share] = {name: p.detach() - before[name] for name, p in learner.network.named_parameters()}
+    for name, whole in moved[1.0].items():
+        for share in (0.5, 0.0):
+            expected = share * whole if "simulator" in name else whole
+            torch.testing.assert_close(moved[share][name], expected, rtol=1e-3, atol=1e-6)
+    arrays = artefacts.withdraw(deposit())
+    run, batches = training.Run(None, replace(TINY, validate_every=99), arrays, "", 1, "cpu"), Batches(arrays, TINY, 1)
+    run.validate = run.keep = lambda *_: None
+    for step in range(TINY.steps):
+        before = {name: p.detach().clone() for name, p in run.student.network.named_parameters()}
+        run.step(step, batches.at(step), run.teach(step, batches.at(step), {"label"}))
+    rests = {name: torch.equal(p, before[name]) for name, p in run.student.network.named_parameters()}
+    assert {name for name, still in rests.items() if still} == {name for name in rests if "simulator" in name}
+
+
 def test_the_published_schedule_of_table_2():
     settings = Settings.published(profiles.load("paper"), 20_000, rules=("sensitivity",))
     assert settings.steps == settings.mixed_steps == 7 * 20_000 / 16 == profiles.load("paper").downstream.steps
@@ -389,6 +427,9 @@ def test_every_ablation_trains(changes):
         ({"guidance": "none"}, "guidance 'none' does not go with the network 'lsnet'"),
         ({"network": "lsnet_dense"}, "guidance 'teacher' does not go with the network 'lsnet_dense'"),
         ({"fusion": "sum"}, "fusion 'sum' is unknown"),
+        ({"gradient_of": "patient"}, "gradient_of 'patient' is unknown, expected one of label, prediction"),
+        ({"alpha": 1.0}, "alpha is 1.0 and tau 0.5, expected 0 < alpha < 1"),
+        ({"tau": 0.0}, "tau 0.0, expected"),
         ({"rules": ("dual", "loss")}, "rules are \\('dual', 'loss'\\), expected some of dual, sensitivity, auc"),
         ({"rules": ()}, "rules are \\(\\), expected some"),
         ({"synthetic_share": 1.0}, "synthetic_share is 1.0, expected None or a share between 0 and 1"),
@@ -481,6 +522,7 @@ STUDENTS = {
     "random": replace(TINY, guidance="random"),
     "untaught": replace(TINY, guidance="simulator"),
     "raw": replace(TINY, simulation="raw"),
+    "prediction": replace(TINY, gradient_of="prediction"),
     "shared": replace(TINY, variant="shared"),
     "dense": replace(TINY, network="lsnet_dense", guidance="none"),
 }
@@ -566,6 +608,7 @@ def test_a_student_that_diverges_leaves_the_others_alone(alone, tmp_path, monkey
 
 OTHER = {
     "network": "lsnet_dense", "guidance": "simulator", "knowledge": False, "key_share": 1.0, "fusion": "code",
+    "alpha": 0.5, "tau": 1.0, "gradient_of": "prediction",
     "simulation": "raw", "smoothing": 1.0, "variant": "shared", "distance": "cosine", "handover": "released",
     "rules": ("auc",), "stem_stride": 2, "teacher_width": 0.2, "batch": 6, "mixed_steps": 5, "real_steps": 5,
     "validate_every": 4, "shared_start": 7, "rate_mixed": 1e-3, "rate_real": 1e-3, "constant_rate": True,

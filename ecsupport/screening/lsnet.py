@@ -51,6 +51,8 @@ class SparseBlock(Block):
         number: int,
         share: float,
         fusion: str,
+        alpha: float,
+        tau: float,
         keys: str,
         variant: str,
     ) -> None:
@@ -59,7 +61,7 @@ class SparseBlock(Block):
         super().__init__(channels, dim, inner, depth, feed_forward, attention)
         self.number, self.share, self.shared, self.released = number, share, variant == "shared", as_released
         self.drawn = 0  # names the random keys of this network
-        self.fusion = fusion
+        self.fusion = {"fusion": fusion, "alpha": alpha, "tau": tau}
         simulator = released.ReleasedSimulator if as_released else sparse_attention.Simulator
         self.simulator = simulator(dim, self.shared) if keys == "simulator" else None
         for layer in self.layers if as_released else ():
@@ -104,7 +106,7 @@ class SparseBlock(Block):
             weight = sparse_attention.random_map(*groups, x.shape[2], self.number, self.drawn).to(x.device)
             return Selection(pick(weight, k).expand(len(x), -1, -1, -1, -1), None)
         features = self.simulator(x if self.released else x.detach(), rows)
-        kept = sparse_attention.choose(features, k, self.fusion, guidance, teacher_share, pick)
+        kept = sparse_attention.choose(features, k, guidance, teacher_share, pick, **self.fusion)
         return Selection(kept, features)
 
 
@@ -118,6 +120,8 @@ class Student(MobileViT):
         fusion: str = "abs_mix",
         keys: str = "simulator",
         variant: str = "described",
+        alpha: float = sparse_attention.ALPHA,
+        tau: float = sparse_attention.TAU,
     ) -> None:
         """`keys`: chosen by the simulator, or `random`, drawn once for each network that `build` makes.
 
@@ -128,7 +132,7 @@ class Student(MobileViT):
         for name, value, known in (("keys", keys, KEY_SOURCES), ("variant", variant, VARIANTS)):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is unknown, expected one of {', '.join(known)}")
-        sparse = {"share": key_share, "fusion": fusion, "keys": keys, "variant": variant}
+        sparse = {"share": key_share, "keys": keys, "variant": variant, "fusion": fusion, "alpha": alpha, "tau": tau}
         sizes = enumerate(block_sizes(STUDENT))
         super().__init__(STUDENT, stem_stride, [SparseBlock(*s, number=n, **sparse) for n, s in sizes])
 
@@ -159,6 +163,8 @@ def build(
     fusion: str = "abs_mix",
     keys: str = "simulator",
     variant: str = "described",
+    alpha: float = sparse_attention.ALPHA,
+    tau: float = sparse_attention.TAU,
     teacher_width: float = 1.0,
 ) -> nn.Module:
     """A network by name with weights from `generator`; every one gives logits (B, 2), class 1 is the positive one.
@@ -168,7 +174,7 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; these are drawn anew below
         if name == "lsnet":
-            network: nn.Module = Student(stem_stride, key_share, fusion, keys, variant)
+            network: nn.Module = Student(stem_stride, key_share, fusion, keys, variant, alpha, tau)
         elif name == "lsnet_dense":
             network = MobileViT(STUDENT, stem_stride)
         elif name == "teacher":

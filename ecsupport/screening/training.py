@@ -5,7 +5,7 @@ student: students of one seed that see the same images are taught side by side b
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
             for run in together:
                 run.teacher = together[0].teacher
             batch = batches.at(step)
-            lesson = together[0].teach(step, batch)
+            lesson = together[0].teach(step, batch, {run.settings.gradient_of for run in together})
             for run in together:
                 try:
                     run.step(step, batch, lesson)
@@ -106,24 +106,36 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
         raise errors[0]
 
 
+def groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of AdamW: weight decay on kernels and matrices alone, simulators apart for their own rate.
+
+    Norms and biases are not drawn to zero: it would weaken what a norm has to restore, and regularises nothing.
+    """
+    found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        found.setdefault(("simulator" in name, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay if kernels else 0.0, "simulators": simulators}
+        for (simulators, kernels), parameters in found.items()
+    ]
+
+
 class Learner:
     """A network with its optimiser."""
 
     def __init__(self, network: nn.Module, settings: Settings) -> None:
         self.network = network
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), settings.rate_mixed, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimiser = torch.optim.AdamW(groups(network, settings.weight_decay), settings.rate_mixed, fused=True)
 
     def begin(self) -> nn.Module:
         """The network in training mode, its gradients cleared."""
         self.optimiser.zero_grad()
         return self.network.train()
 
-    def update(self, rate: float) -> None:
-        """One step of the optimiser."""
+    def update(self, rate: float, simulation: float = 1.0) -> None:
+        """One step of the optimiser; simulators learn at `simulation` times the rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * (simulation if group["simulators"] else 1.0)
         self.optimiser.step()
 
     def state(self) -> dict[str, Any]:
@@ -160,6 +172,7 @@ class Run:
                 targets,
                 settings.distance,
                 settings.handover,
+                settings.gradient_of,
             )
         self.history = torch.full((settings.steps, len(COLUMNS)), torch.nan, dtype=torch.float64)
         self.done = 0
@@ -174,11 +187,11 @@ class Run:
         """Student and teacher, by the role that names their files."""
         return {"network": self.student} | ({"teacher": self.teacher} if self.teacher else {})
 
-    def teach(self, step: int, batch: Batch) -> distillation.Lesson | None:
-        """One update of the teacher, if there is one, and what it gives."""
+    def teach(self, step: int, batch: Batch, classes: Collection[str]) -> distillation.Lesson | None:
+        """One update of the teacher, if there is one, and what it gives; classes: as in `distillation.teach`."""
         if self.teacher is None:
             return None
-        lesson = distillation.teach(self.teacher.begin(), batch.images, batch.labels)
+        lesson = distillation.teach(self.teacher.begin(), batch.images, batch.labels, classes)
         training.demand_finite({"teacher": lesson.loss}, step + 1, self.folder / RESUME)
         self.teacher.update(self.settings.rate(step))
         return lesson
@@ -186,22 +199,20 @@ class Run:
     def step(self, step: int, batch: Batch, lesson: distillation.Lesson | None) -> None:
         """One update of the student, after its teacher's; at every validation a checkpoint."""
         share, rate = step / max(1, self.settings.steps - 1), self.settings.rate(step)
+        weights = distillation.weights(share, self.settings.handover)
         result = distillation.learn(self.student.begin(), lesson, self.distillation, *batch, share)
         training.demand_finite(result.terms, step + 1, self.folder / RESUME)
-        self.student.update(rate)
+        self.student.update(rate, weights.simulation)
         self.record(step, rate=rate, **{k: float(v) for k, v in result.terms.items()})
         if result.selections:
-            weights = distillation.weights(share, self.settings.handover)
-            self.record(
-                step,
-                teacher_share=weights.guidance,
-                simulation_weight=weights.simulation,
-                **result.notes,
-            )
+            shares = {"teacher_share": weights.guidance, "simulation_weight": weights.simulation}
+            self.record(step, **shares, **result.notes)
         self.done = step + 1
         if self.done % self.settings.validate_every == 0 or self.done == self.settings.steps:
             if result.selections and lesson is not None:
-                self.record(step, agreement=gradients.agreement(result.selections, lesson.gradients))
+                self.record(
+                    step, agreement=gradients.agreement(result.selections, lesson.gradients[self.settings.gradient_of])
+                )
             self.validate(step)
             self.keep()
 
