@@ -237,12 +237,55 @@ def test_rank_correlation_knows_order_alone():
     assert gradients.rank_correlation(a, -a).tolist() == pytest.approx([-1, -1, -1])
 
 
+# the revision
+
+
+OF_LSNET = {"training", "distillation", "mobilevit", "sparse_attention"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, OF_LSNET),
+        ({"variant": "released"}, OF_LSNET | {"released"}),
+        ({"knowledge": False, "guidance": "simulator"}, OF_LSNET - {"distillation"}),
+        ({"network": "lsnet_dense", "guidance": "none"}, OF_LSNET - {"sparse_attention"}),
+        ({"network": "efficientnet", "guidance": "none", "knowledge": False}, {"training", "configuration"}),
+        ({"network": "mobilevit", "guidance": "none", "knowledge": False}, {"training", "configuration", "mobilevit"}),
+    ],
+)
+def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_other(monkeypatch, changes, parts):
+    settings = replace(TINY, **changes)
+    before = spec(settings, deposit(), 42)
+    assert set(before.arguments["revision"]) == parts
+    modules = {"training": training, "distillation": distillation, "mobilevit": lsnet.mobilevit}
+    modules |= {"sparse_attention": lsnet.sparse_attention, "released": lsnet.released}
+    for name, module in modules.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "REVISION", module.REVISION + 1)
+            after = spec(settings, deposit(), 42)
+        assert (after.key() != before.key()) == (name in parts), name
+        assert after.group == before.group
+    patch = dict.fromkeys(lsnet.comparators.REVISIONS, 2)
+    monkeypatch.setattr(lsnet.comparators, "REVISIONS", patch)
+    assert (spec(settings, deposit(), 42).key() != before.key()) == ("configuration" in parts)
+
+
+def test_a_checkpoint_of_an_older_revision_is_refused(tmp_path):
+    one = spec(TINY, deposit(), 42)
+    arguments = {k: v for k, v in one.arguments.items() if k != "settings"}
+    older = {**arguments, "revision": {**arguments["revision"], "training": 0}}
+    training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), **older).keep()
+    with pytest.raises(UserError, match="checkpoint of another configuration: revision was {.*'training': 0"):
+        one.make(tmp_path, **one.arguments)
+
+
 # the run
 
 
 def test_seeds_differ_in_weights_images_and_crops():
     arrays = artefacts.withdraw(deposit())
-    runs = [training.Run(None, TINY, arrays, "", seed, "cpu") for seed in (1, 2)]
+    runs = [training.Run(None, TINY, arrays, seed, "cpu") for seed in (1, 2)]
     for role in ("network", "teacher"):
         pairs = zip(*(run.learners[role].network.parameters() for run in runs), strict=True)
         assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)
@@ -343,7 +386,7 @@ def test_the_simulator_comes_to_rest_while_all_else_learns():
             expected = share * whole if "simulator" in name else whole
             torch.testing.assert_close(moved[share][name], expected, rtol=1e-3, atol=1e-6)
     arrays = artefacts.withdraw(deposit())
-    run, batches = training.Run(None, replace(TINY, validate_every=99), arrays, "", 1, "cpu"), Batches(arrays, TINY, 1)
+    run, batches = training.Run(None, replace(TINY, validate_every=99), arrays, 1, "cpu"), Batches(arrays, TINY, 1)
     run.validate = run.keep = lambda *_: None
     for step in range(TINY.steps):
         before = {name: p.detach().clone() for name, p in run.student.network.named_parameters()}
@@ -660,7 +703,7 @@ def test_random_keys_are_restored_where_runs_share_their_start():
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     one = spec(TINY, deposit(), 42)
-    run = training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), deposit(), 42, "cpu")
+    run = training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), 42, "cpu", data=deposit())
     run.keep()
     with pytest.raises(UserError, match="checkpoint of another configuration: seed was 42 and is now 43"):
         one.make(tmp_path, **{**one.arguments, "seed": 43})

@@ -24,6 +24,7 @@ DENSE = Configuration(  # MobileViT, with SiLU throughout (Mehta and Rastegari, 
     (16, 16, 16, 24, 32, 48, 96), (24, 32, 40), 2, 2.0, (2, 4, 4), nn.SiLU
 )  # fmt: skip
 NAMES = (*WIDTHS, "efficientnet", "mobilevit")
+REVISIONS = dict.fromkeys(NAMES, 1)  # of the configuration of each; torchvision's layers, and MobileViT's, beside it
 
 
 def build(name: str, stem_stride: int) -> nn.Module:

@@ -16,6 +16,7 @@ from ecsupport.screening.sparse_attention import TINY, pieces, simulate, standar
 
 Maps = Sequence[torch.Tensor | None]  # one a block, (B, P, h, N, N); None for a block of a single token
 
+REVISION = 1  # Equations 10, 11 and 16 to 18, w(p) on the simulator's learning rate
 BLOCKS = 3
 HANDOVER_BEGINS, HANDOVER_ENDS = 0.3, 0.7  # of the training: the three phases described under Equation 16
 KD_TEMPERATURE = 3.0

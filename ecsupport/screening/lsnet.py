@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ecsupport.screening import comparators, released, sparse_attention
+from ecsupport.screening import comparators, mobilevit, released, sparse_attention
 from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
 
 NAMES = ("lsnet", "lsnet_dense", "teacher", *comparators.NAMES)
@@ -152,6 +152,20 @@ class Student(MobileViT):
         for number, (stage, block) in enumerate(zip(self.stages, self.blocks, strict=True)):
             x = block(stage(x), guidance[number] if guidance else None, teacher_share, selections)
         return self.classify(x)
+
+
+def revisions(name: str, variant: str = "described") -> dict[str, int]:
+    """The revision of each part that the network `name` is made of. ValueError for another name."""
+    if name not in NAMES:
+        raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
+    found = {"configuration": comparators.REVISIONS[name]} if name in comparators.NAMES else {}
+    if name in (*NAMES[:3], "mobilevit"):
+        found["mobilevit"] = mobilevit.REVISION
+    if name == "lsnet":
+        found["sparse_attention"] = sparse_attention.REVISION
+        if variant == "released":
+            found["released"] = released.REVISION
+    return found
 
 
 def build(

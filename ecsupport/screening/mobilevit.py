@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ecsupport.core.errors import UserError
 
+REVISION = 1  # backbone and first weights: ReLU6 in MobileViT's blocks
 HEADS = 4
 PATCH = 2
 POSITIONS = PATCH * PATCH

@@ -27,6 +27,8 @@ from ecsupport.screening.mobilevit import (
 )
 from ecsupport.screening.sparse_attention import Simulator, SparseAttention
 
+REVISION = 1  # as the released networks compute, to 1e-5
+
 
 class ReleasedSimulator(Simulator):
     """Equation 12 on misread tokens, its heads where positions are expected."""

@@ -26,6 +26,7 @@ from ecsupport.screening.mobilevit import (
     to_grid,
 )
 
+REVISION = 1  # simulator, choice of keys, sparse attention: of equal weights the first are kept
 TAU = 0.5
 ALPHA = 0.7
 FUSIONS = ("abs_mix", "code", "magnitude")

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ecsupport.core import artefacts, progress, training
-from ecsupport.screening import distillation, gradients, selection
+from ecsupport.screening import distillation, gradients, lsnet, selection
 from ecsupport.screening.batches import Batch, Batches
 from ecsupport.screening.inputs import to_input
 from ecsupport.screening.settings import STUDENTS_OWN, Settings
@@ -25,6 +25,7 @@ COLUMNS = (
     "step", "phase", "rate", "teacher", "student", "distillation", "simulation", "teacher_share", "simulation_weight",
     "simulation_elsewhere", "agreement", "raw_change", "smooth_change", "sensitivity", "specificity", "auc",
 )  # fmt: skip
+REVISION = 1  # batches, augmentation, AdamW without decay on norms and biases, rates, selection
 RESUME = "last.pt"
 SCORED = 2**16  # pixels of the first layer's maps
 FILES = {"network": "weights", "teacher": "teacher"}
@@ -37,15 +38,19 @@ def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artef
     validation_label. A run that was killed goes on where it stopped, to the same bits (on the CPU).
     A run that shares the first phase of its own seed is the run from scratch, and one artefact with it.
     The column `chosen` marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
-    weights_auc.pt with the column chosen_auc, and so on.
+    weights_auc.pt with the column chosen_auc, and so on. The `revision` of each part of the arithmetic is among its
+    arguments.
     """
     if settings.shared_start == seed:
         settings = replace(settings, shared_start=None)
     arguments = {"settings": asdict(settings), "data": data, "seed": seed, "device": device}
+    arguments["revision"] = {"training": REVISION, **lsnet.revisions(settings.network, settings.variant)}
+    if settings.taught:
+        arguments["revision"] |= {"distillation": distillation.REVISION, **lsnet.revisions("teacher")}
     return artefacts.Spec("screening", train, arguments, True, teaching(**arguments), train_together)
 
 
-def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str) -> str:
+def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str, **_: object) -> str:
     """Names the teacher of a run: runs of one name see the same images, and its teacher, in the same order.
 
     Empty where there is none.
@@ -55,13 +60,13 @@ def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str) -> 
     return json.dumps([common, data, seed, device], sort_keys=True) if settings.taught else ""
 
 
-def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: str) -> None:
-    """Train a network, and its teacher where it has one, on a deposit; see `spec` for what `folder` then holds.
+def train(folder: Path, **arguments: Any) -> None:
+    """Train a network, and its teacher where it has one, on a deposit; see `spec` for arguments and what is left.
 
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number.
     """
-    for _ in train_together([(folder, {"settings": settings, "data": data, "seed": seed, "device": device})]):
+    for _ in train_together([(folder, arguments)]):
         pass
 
 
@@ -78,7 +83,7 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
     with training.reproducible(1):
         runs = []
         for folder, given in wanted:
-            run = Run(folder, Settings(**given["settings"]), arrays, given["data"], given["seed"], given["device"])
+            run = Run(folder, arrays=arrays, **{**given, "settings": Settings(**given["settings"])})
             run.resume()
             runs.append(run)
         batches = Batches(arrays, runs[0].settings, runs[0].seed, runs[0].device)
@@ -152,10 +157,11 @@ class Run:
     """A training run under way: student, teacher, targets, history, and the weights that are best so far."""
 
     def __init__(
-        self, folder: Path, settings: Settings, arrays: dict[str, np.ndarray], data: str, seed: int, device: str
+        self, folder: Path, settings: Settings, arrays: dict[str, np.ndarray], seed: int, device: str, **others: Any
     ) -> None:
+        """`others`: what else its checkpoints belong to, data and revision of `spec`."""
         self.settings, self.arrays, self.seed, self.folder = settings, arrays, seed, folder
-        self.configuration = {**asdict(settings), "data": data, "seed": seed, "device": device}
+        self.configuration = {**asdict(settings), "seed": seed, "device": device, **others}
         self.device = training.device(device)
         self.student = self.learner(settings.network)
         self.teacher: Learner | None = None
@@ -286,11 +292,12 @@ def restore(folder: Path, role: str = "network", device: str = "cpu", rule: str 
     file does not belong to the folder.
     """
     arguments = json.loads((folder / artefacts.PROVENANCE).read_text())["arguments"]
-    settings = Settings(**arguments["settings"])
-    configuration = {**asdict(settings), **{k: arguments[k] for k in ("data", "seed", "device")}}
+    settings = Settings(**arguments.pop("settings"))
     name = settings.network if role == "network" else "teacher"
     network = settings.build(name, settings.seed_at(0, arguments["seed"]))  # which names random keys too
-    network.load_state_dict(training.load(folder / file_name(role, rule or settings.rules[0]), configuration))
+    network.load_state_dict(
+        training.load(folder / file_name(role, rule or settings.rules[0]), {**asdict(settings), **arguments})
+    )
     return network.to(training.device(device)).eval()
 
 
