@@ -370,8 +370,7 @@ def test_weight_decay_draws_kernels_and_matrices_and_neither_norms_nor_biases(na
         torch.testing.assert_close(parameter.detach(), before[part] * (0.95 if parameter.ndim > 1 else 1.0), msg=part)
 
 
-def test_the_simulator_comes_to_rest_while_all_else_learns():
-    """At p = 1 its rate is 0; half of the rate moves it half as far, since all steps of Adam's are one rate long."""
+def test_half_of_the_rate_moves_simulators_half_as_far_and_all_else_as_before():
     moved = {}
     for share in (1.0, 0.5, 0.0):
         learner = training.Learner(lsnet.build("lsnet", torch_generator("rest")), TINY)
@@ -385,9 +384,11 @@ def test_the_simulator_comes_to_rest_while_all_else_learns():
         for share in (0.5, 0.0):
             expected = share * whole if "simulator" in name else whole
             torch.testing.assert_close(moved[share][name], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_at_the_end_the_simulators_rest_while_all_else_learns(tmp_path):
     arrays = artefacts.withdraw(deposit())
-    run, batches = training.Run(None, replace(TINY, validate_every=99), arrays, 1, "cpu"), Batches(arrays, TINY, 1)
-    run.validate = run.keep = lambda *_: None
+    run, batches = training.Run(tmp_path, TINY, arrays, 1, "cpu"), Batches(arrays, TINY, 1)
     for step in range(TINY.steps):
         before = {name: p.detach().clone() for name, p in run.student.network.named_parameters()}
         run.step(step, batches.at(step), run.teach(step, batches.at(step), {"label"}))
