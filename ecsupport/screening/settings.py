@@ -27,7 +27,7 @@ class Settings:
     guidance: who chooses the student's keys while training: the `teacher` (gradient distillation), its own untaught
     `simulator`, or `random` keys drawn once and for all; `none` for networks with dense attention or without any.
     fusion, alpha, tau: how they are weighed, see `sparse_attention.importance`.  gradient_of: whose class loss the
-    teacher's gradients are of, the `label`'s (Equation 10) or that of its own `prediction`.
+    teacher's gradients are of, the `label`'s or that of its own `prediction`.
     knowledge: whether the teacher's soft labels enter the loss. A teacher is trained where either needs one.
     variant: of LSNet's attention.  distance: of L_KD.  handover: see `distillation.weights`.
     shared_start: the seed of weights, batches and augmentation in the first phase, where runs share it: the released
