@@ -181,6 +181,8 @@ def test_the_switches_are_off_by_default_and_all_on_as_released():
     assert as_released.to_us.encoder.regions is not None
     assert as_released.encoder.encoder.regions is None  # in the private branches only
     assert (plain.weights["feature"], as_released.weights["feature"]) == (10, 5)
+    assert (plain.weights["domain"], as_released.weights["domain"]) == (5, 2.5)  # one mean over both domains
+    assert as_released.to_us.encoder.regions.guide.kernel_size == (1, 1)
     x, y = pictures("x"), pictures("y")
     for t, touched in ((plain, False), (as_released, True)):
         t.generator_step(x, y, 0.5)[0].backward()
@@ -196,3 +198,19 @@ def test_enhancement_stretches_the_histogram_and_keeps_type_and_size():
     assert (found.std(axis=(1, 2)) > 3 * flat.std(axis=(1, 2))).all()
     assert not exposure.is_low_contrast(found[0])
     assert np.array_equal(found[:1], released.enhance(flat[:1]))  # one image at a time
+    with pytest.raises(ValueError, match="7 x 48 pixels do not make 8 x 8 tiles"):
+        released.enhance(flat[:, :7])
+
+
+def test_enhancement_brightens_and_sharpens_against_all_eight_neighbours(monkeypatch):
+    monkeypatch.setattr(released.exposure, "equalize_adapthist", lambda image, *_: image)
+    monkeypatch.setattr(released.ImageOps, "equalize", lambda picture: picture)
+    image = np.tile(np.uint8([0, 255]), (1, 32, 16))
+    image[0, 4:29, 3:29] = 100
+    image[0, 16, 16] = 104
+    found = released.enhance(image)[0].astype(int)
+    grey, dot = (round(255 * (value / 255) ** (1 / 1.2)) for value in (100, 104))
+    assert grey > 100
+    assert found[10, 10] == grey
+    assert found[16, 16] == 9 * dot - 8 * grey
+    assert {found[16 + i, 16 + j] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j} == {2 * grey - dot}

@@ -17,7 +17,7 @@ from ecsupport.core.paths import ROOT
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.evaluation.frechet import frechet_distance
-from ecsupport.instruments import acceptance, features, inception
+from ecsupport.instruments import acceptance, features, inception, segmenter
 
 SMOKE = profiles.load("smoke")
 MANIFEST = pd.read_csv(ROOT / "data_manifests" / "phantom" / "smoke.csv")
@@ -162,10 +162,17 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
-        features.train(tmp_path / name, data, 3, seed, list(features.TASKS), "cpu")
+        features.train(tmp_path / name, data, 3, seed, list(features.TASKS), "cpu", 1)
         weights.append((tmp_path / name / "weights.pt").read_bytes())
     assert weights[0] == weights[1] != weights[2]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("instrument", [features, segmenter])
+def test_a_raised_revision_makes_another_artefact(instrument, monkeypatch):
+    before = instrument.spec("some deposit", 2, 5).key()
+    monkeypatch.setattr(instrument, "REVISION", instrument.REVISION + 1)
+    assert instrument.spec("some deposit", 2, 5).key() != before
 
 
 def test_an_artefact_of_another_task_list_is_restored_as_such():
@@ -176,7 +183,7 @@ def test_an_artefact_of_another_task_list_is_restored_as_such():
 def test_training_stops_at_nan(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "LEARNING_RATE", 1e30)
     with pytest.raises(TrainingError, match="is nan at step"):
-        features.train(tmp_path, tiny(), 5, 1, list(features.TASKS), "cpu")
+        features.train(tmp_path, tiny(), 5, 1, list(features.TASKS), "cpu", 1)
 
 
 # --- acceptance -----------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from ecsupport.screening.mobilevit import initialise
 from ecsupport.screening.settings import Settings
 from ecsupport.screening.sparse_attention import (
     ALPHA,
-    TEMPERATURE,
+    TAU,
     Simulator,
     SparseAttention,
     importance,
@@ -156,9 +156,12 @@ def test_importance_by_hand():
     expected = {
         "abs_mix": [0.7 * large + 0.3 * small, 0.7 * small + 0.3 * large],
         "code": [0.7 * large + 0.3 * (1 - small), 0.7 * small + 0.3 * (1 - large)],
+        "magnitude": [1.0, 1.0],
     }
     for fusion, (up, down) in expected.items():
         torch.testing.assert_close(importance(row, fusion), torch.tensor([up, down, up, down]))
+    of_others = 0.9 * (4 * row).softmax(-1) + 0.1 * (-4 * row).softmax(-1)
+    torch.testing.assert_close(importance(3 * row, alpha=0.9, tau=0.25), of_others)
     with pytest.raises(ValueError, match="fusion 'sum' is unknown"):
         importance(row, "sum")
     assert torch.equal(ranking(row, "code"), row)
@@ -183,21 +186,45 @@ def test_large_gradients_of_either_sign_are_chosen_by_the_default_fusion():
     seed=st.integers(0, 10_000),
     tokens=st.sampled_from([2, 25, 64, 400, 3000]),
     power=st.sampled_from([1, 3, 9]),
+    alpha=st.sampled_from([0.5, ALPHA, 0.9]),
+    tau=st.sampled_from([TAU, 2.0]),
 )
-def test_keys_are_ranked_as_their_weights_are(seed, tokens, power):
+def test_keys_are_ranked_as_their_weights_are(seed, tokens, power, alpha, tau):
     """The distance from one centre a row orders keys as alpha P+ + (1 - alpha) P- does, here in logarithms."""
     gradients = noise(2, 2, 2, 3, tokens, seed=seed).double() ** power
-    x = (standardise(gradients) / TEMPERATURE).numpy()
+    x = (standardise(gradients) / tau).numpy()
     sums = [logsumexp(sign * x, axis=-1, keepdims=True) for sign in (1, -1)]
     of = [
-        np.log(share) + sign * x - total for share, sign, total in zip((ALPHA, 1 - ALPHA), (1, -1), sums, strict=True)
+        np.log(share) + sign * x - total for share, sign, total in zip((alpha, 1 - alpha), (1, -1), sums, strict=True)
     ]
     best = torch.from_numpy(np.logaddexp(*of)).argsort(-1, descending=True)[..., : tokens // 2]
-    ranked = ranking(gradients)
+    ranked = ranking(gradients, alpha=alpha, tau=tau)
     chosen = ranked.gather(-1, best)
     assert bool((chosen[..., :-1] >= chosen[..., 1:] - 1e-9 * chosen[..., :1].abs()).all())
     left = ranked.scatter(-1, best, -torch.inf).amax(-1)
     assert bool((left <= chosen[..., -1] + 1e-9 * chosen[..., 0].abs()).all())
+
+
+@pytest.mark.parametrize(
+    ("options", "blind"),
+    [({}, False), ({"fusion": "code"}, False), ({"alpha": 0.5}, True), ({"fusion": "magnitude"}, True)],
+)
+def test_of_the_sign_and_so_of_the_label_only_some_choices_know_nothing(options, blind):
+    """Two classes: the gradients of one label's loss are those of the other's with the sign turned."""
+    network = teacher().eval()
+    found = []
+    for label in (0, 1):
+        scores = []
+        loss = functional.cross_entropy(network(images(), scores), torch.full((BATCH,), label))
+        found.append(score_gradients(loss, scores)[0])
+    cosine = functional.cosine_similarity(*(g.flatten(1) for g in found))
+    torch.testing.assert_close(cosine, -torch.ones(BATCH), rtol=0, atol=1e-4)
+    one, turned = (top_keys(ranking(g, **options), 6) for g in (found[0], -found[0]))
+    assert torch.equal(one, turned) == blind
+    selections, x = [], images()
+    for guidance in (maps(3), [-g for g in maps(3)]):
+        student(**options).eval()(x, guidance, 1.0, selections)
+    assert torch.equal(selections[0].keys, selections[3].keys) == blind
 
 
 def test_all_that_two_students_both_have_starts_alike():
@@ -322,6 +349,29 @@ def test_teacher_gradients_come_with_the_parameters_own_and_rows_sum_to_zero():
         torch.testing.assert_close(watched[name], p.grad)
 
 
+def test_gradients_of_the_predicted_class_know_no_label_and_leave_the_teacher_s_own_alone():
+    network, x, labels = teacher().eval(), images(), torch.tensor([0, 1, 1, 0])
+    lesson = teach(network, x, labels, ("label", "prediction"))
+    watched = gradients_of(network)
+    right = lesson.logits.argmax(-1) == labels
+    assert 0 < right.sum() < BATCH
+    network.zero_grad()
+    of_others = teach(network, x, 1 - labels, ("prediction",)).gradients["prediction"]
+    network.zero_grad()
+    plain = teach(network, x, labels)
+    for shown, own, again in zip(*(lesson.gradients[of] for of in ("prediction", "label")), of_others, strict=True):
+        torch.testing.assert_close(shown, again)
+        torch.testing.assert_close(shown[right], own[right])
+        cosine = functional.cosine_similarity(shown.flatten(1), own.flatten(1))
+        torch.testing.assert_close(cosine, torch.where(right, 1.0, -1.0), rtol=0, atol=1e-4)
+    rules, ids = replace(distillation(), gradient_of="prediction"), torch.arange(BATCH)
+    result = learn(student(), lesson, rules, x, labels, ids, 0.1)
+    for selection, g in zip(result.selections, lesson.gradients["prediction"], strict=True):
+        assert torch.equal(selection.keys, top_keys(ranking(g), selection.keys.shape[-1]))
+    assert set(plain.gradients) == {"label"}
+    assert all(torch.equal(watched[name], g) for name, g in gradients_of(network).items())
+
+
 # the loss
 
 
@@ -437,7 +487,7 @@ def test_a_step_is_the_gradient_of_the_written_out_sum(simulation, progress, han
         torch.testing.assert_close(theirs[parameter[0]], g)
     guidance = [BATCH * g for g in expected[:3]]
 
-    m, w, kd = (0, 1, 1) if handover == "released" else {0.1: (1, 1, 0.9), 0.8: (0, 2 / 3, 0.2)}[progress]
+    m, kd = (0, 1) if handover == "released" else {0.1: (1, 0.9), 0.8: (0, 0.2)}[progress]
     selections = []
     own = one(x, guidance, m, selections)
     simulated = [s.simulated for s in selections]
@@ -451,7 +501,7 @@ def test_a_step_is_the_gradient_of_the_written_out_sum(simulation, progress, han
     terms["distillation"] = distillation_loss(own, logits)
     for name, value in terms.items():
         torch.testing.assert_close(result.terms[name], value.detach(), msg=name)
-    weigh = {"student": 1.0, "distillation": kd, "simulation": w}
+    weigh = {"student": 1.0, "distillation": kd, "simulation": 1.0}  # w(p) is the simulator's learning rate's
     parameters = [p for _, p in one.named_parameters()]
     sums = {}
     for name, value in terms.items():

@@ -237,12 +237,55 @@ def test_rank_correlation_knows_order_alone():
     assert gradients.rank_correlation(a, -a).tolist() == pytest.approx([-1, -1, -1])
 
 
+# the revision
+
+
+OF_LSNET = {"training", "distillation", "mobilevit", "sparse_attention"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, OF_LSNET),
+        ({"variant": "released"}, OF_LSNET | {"released"}),
+        ({"knowledge": False, "guidance": "simulator"}, OF_LSNET - {"distillation"}),
+        ({"network": "lsnet_dense", "guidance": "none"}, OF_LSNET - {"sparse_attention"}),
+        ({"network": "efficientnet", "guidance": "none", "knowledge": False}, {"training", "configuration"}),
+        ({"network": "mobilevit", "guidance": "none", "knowledge": False}, {"training", "configuration", "mobilevit"}),
+    ],
+)
+def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_other(monkeypatch, changes, parts):
+    settings = replace(TINY, **changes)
+    before = spec(settings, deposit(), 42)
+    assert set(before.arguments["revision"]) == parts
+    modules = {"training": training, "distillation": distillation, "mobilevit": lsnet.mobilevit}
+    modules |= {"sparse_attention": lsnet.sparse_attention, "released": lsnet.released}
+    for name, module in modules.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "REVISION", module.REVISION + 1)
+            after = spec(settings, deposit(), 42)
+        assert (after.key() != before.key()) == (name in parts), name
+        assert after.group == before.group
+    patch = dict.fromkeys(lsnet.comparators.REVISIONS, 2)
+    monkeypatch.setattr(lsnet.comparators, "REVISIONS", patch)
+    assert (spec(settings, deposit(), 42).key() != before.key()) == ("configuration" in parts)
+
+
+def test_a_checkpoint_of_an_older_revision_is_refused(tmp_path):
+    one = spec(TINY, deposit(), 42)
+    arguments = {k: v for k, v in one.arguments.items() if k != "settings"}
+    older = {**arguments, "revision": {**arguments["revision"], "training": 0}}
+    training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), **older).keep()
+    with pytest.raises(UserError, match="checkpoint of another configuration: revision was {.*'training': 0"):
+        one.make(tmp_path, **one.arguments)
+
+
 # the run
 
 
 def test_seeds_differ_in_weights_images_and_crops():
     arrays = artefacts.withdraw(deposit())
-    runs = [training.Run(None, TINY, arrays, "", seed, "cpu") for seed in (1, 2)]
+    runs = [training.Run(None, TINY, arrays, seed, "cpu") for seed in (1, 2)]
     for role in ("network", "teacher"):
         pairs = zip(*(run.learners[role].network.parameters() for run in runs), strict=True)
         assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)
@@ -312,6 +355,45 @@ def test_learning_rate_rises_and_falls_in_each_phase():
     assert np.argmax(rates[:100]) == 9
     assert rates[99] < 0.01
     assert min(rates) > 0
+
+
+@pytest.mark.parametrize("name", ["lsnet", "teacher", "mobilenet_v2", "efficientnet"])
+def test_weight_decay_draws_kernels_and_matrices_and_neither_norms_nor_biases(name):
+    network = lsnet.build(name, torch_generator("decay"), teacher_width=0.1)
+    learner = training.Learner(network, replace(TINY, weight_decay=0.1))
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    learner.begin()
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    learner.update(0.5)
+    for part, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter.detach(), before[part] * (0.95 if parameter.ndim > 1 else 1.0), msg=part)
+
+
+def test_half_of_the_rate_moves_simulators_half_as_far_and_all_else_as_before():
+    moved = {}
+    for share in (1.0, 0.5, 0.0):
+        learner = training.Learner(lsnet.build("lsnet", torch_generator("rest")), TINY)
+        before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
+        learner.begin()
+        for parameter in learner.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        learner.update(0.01, share)
+        moved[share] = {name: p.detach() - before[name] for name, p in learner.network.named_parameters()}
+    for name, whole in moved[1.0].items():
+        for share in (0.5, 0.0):
+            expected = share * whole if "simulator" in name else whole
+            torch.testing.assert_close(moved[share][name], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_at_the_end_the_simulators_rest_while_all_else_learns(tmp_path):
+    arrays = artefacts.withdraw(deposit())
+    run, batches = training.Run(tmp_path, TINY, arrays, 1, "cpu"), Batches(arrays, TINY, 1)
+    for step in range(TINY.steps):
+        before = {name: p.detach().clone() for name, p in run.student.network.named_parameters()}
+        run.step(step, batches.at(step), run.teach(step, batches.at(step), {"label"}))
+    rests = {name: torch.equal(p, before[name]) for name, p in run.student.network.named_parameters()}
+    assert {name for name, still in rests.items() if still} == {name for name in rests if "simulator" in name}
 
 
 def test_the_published_schedule_of_table_2():
@@ -389,6 +471,9 @@ def test_every_ablation_trains(changes):
         ({"guidance": "none"}, "guidance 'none' does not go with the network 'lsnet'"),
         ({"network": "lsnet_dense"}, "guidance 'teacher' does not go with the network 'lsnet_dense'"),
         ({"fusion": "sum"}, "fusion 'sum' is unknown"),
+        ({"gradient_of": "patient"}, "gradient_of 'patient' is unknown, expected one of label, prediction"),
+        ({"alpha": 1.0}, "alpha is 1.0 and tau 0.5, expected 0 < alpha < 1"),
+        ({"tau": 0.0}, "tau 0.0, expected"),
         ({"rules": ("dual", "loss")}, "rules are \\('dual', 'loss'\\), expected some of dual, sensitivity, auc"),
         ({"rules": ()}, "rules are \\(\\), expected some"),
         ({"synthetic_share": 1.0}, "synthetic_share is 1.0, expected None or a share between 0 and 1"),
@@ -501,6 +586,7 @@ STUDENTS = {
     "random": replace(TINY, guidance="random"),
     "untaught": replace(TINY, guidance="simulator"),
     "raw": replace(TINY, simulation="raw"),
+    "prediction": replace(TINY, gradient_of="prediction"),
     "shared": replace(TINY, variant="shared"),
     "dense": replace(TINY, network="lsnet_dense", guidance="none"),
 }
@@ -586,6 +672,7 @@ def test_a_student_that_diverges_leaves_the_others_alone(alone, tmp_path, monkey
 
 OTHER = {
     "network": "lsnet_dense", "guidance": "simulator", "knowledge": False, "key_share": 1.0, "fusion": "code",
+    "alpha": 0.5, "tau": 1.0, "gradient_of": "prediction",
     "simulation": "raw", "smoothing": 1.0, "variant": "shared", "distance": "cosine", "handover": "released",
     "rules": ("auc",), "stem_stride": 2, "teacher_width": 0.2, "batch": 6, "mixed_steps": 5, "real_steps": 5,
     "validate_every": 4, "shared_start": 7, "rate_mixed": 1e-3, "rate_real": 1e-3, "constant_rate": True,
@@ -637,7 +724,7 @@ def test_random_keys_are_restored_where_runs_share_their_start():
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     one = spec(TINY, deposit(), 42)
-    run = training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), deposit(), 42, "cpu")
+    run = training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), 42, "cpu", data=deposit())
     run.keep()
     with pytest.raises(UserError, match="checkpoint of another configuration: seed was 42 and is now 43"):
         one.make(tmp_path, **{**one.arguments, "seed": 43})

@@ -202,7 +202,7 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
-        segmenter.train(tmp_path / name, data, 2, seed, "cpu")
+        segmenter.train(tmp_path / name, data, 2, seed, "cpu", 1)
         weights.append((tmp_path / name / "weights.pt").read_bytes())
     assert weights[0] == weights[1] != weights[2]
     assert torch.equal(torch.get_rng_state(), before)
@@ -211,7 +211,7 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
 def test_training_stops_at_nan(tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "LEARNING_RATE", 1e30)
     with pytest.raises(TrainingError, match="is nan at step"):
-        segmenter.train(tmp_path, tiny(), 5, 1, "cpu")
+        segmenter.train(tmp_path, tiny(), 5, 1, "cpu", 1)
 
 
 # --- acceptance -----------------------------------------------------------------------------------------------------

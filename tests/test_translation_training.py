@@ -18,7 +18,7 @@ from ecsupport.core import artefacts, profiles
 from ecsupport.core import training as core_training
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, torch_generator
-from ecsupport.translation import released, synthesis, training
+from ecsupport.translation import blocks, released, synthesis, training
 from ecsupport.translation.inference import to_tensor, translate
 from ecsupport.translation.models import MODELS
 from ecsupport.translation.settings import Settings
@@ -140,20 +140,20 @@ def gradient_of_discriminators(images, monkeypatch, **others):
     return torch.cat([p.grad.flatten() for p in run.translator.discriminator_parameters()])
 
 
-def test_discriminators_that_are_not_frozen_also_learn_to_be_fooled(monkeypatch):
+def test_discriminators_that_are_not_frozen_also_learn_from_the_generators_term(monkeypatch):
     """The released loop: cleared in the first part alone, they keep the generators' gradient of the other parts."""
     images = {"mri": pictures(4, 6), "us": pictures(5, 6), "show": pictures(4, 1)}
     clean, spoilt = (gradient_of_discriminators(images, monkeypatch, unfrozen=on) for on in (False, True))
     run = training.Run(training.start("sg_cyclegan", small(accumulation=3, unfrozen=True), 1), images, 1)
-    fooled = torch.zeros_like(clean)
+    added = torch.zeros_like(clean)
     for part in (1, 2):
         mri, us = training.batch(images["mri"], images["us"], run.settings, 1, part)
         noise = torch_generator("translation", 1, part, "noise")
         run.translator.zero_grad()
         run.translator.generator_step(mri, us, 0.0, noise)[0].backward()
-        fooled += torch.cat([p.grad.flatten() for p in run.translator.discriminator_parameters()])
-    torch.testing.assert_close(spoilt - clean, fooled, atol=1e-6, rtol=1e-3)
-    assert fooled.norm() > 0.1 * clean.norm()
+        added += torch.cat([p.grad.flatten() for p in run.translator.discriminator_parameters()])
+    torch.testing.assert_close(spoilt - clean, added, atol=1e-6, rtol=1e-3)
+    assert added.norm() > 0.1 * clean.norm()
 
 
 def test_an_accumulated_step_moves_the_weights_once_on_all_its_batches():
@@ -375,6 +375,23 @@ def test_weights_that_became_nan_after_the_last_loss_are_not_saved(store, monkey
         artefacts.ensure(training.spec("cyclegan", deposit(), small(), 3))
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_other(monkeypatch, model):
+    def key(**switches):
+        return training.spec(model, "some deposit", small(**switches), 3).key()
+
+    before, with_regions = key(), key(dynamic_regions=True)
+    for name, kind in MODELS.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "REVISION", kind.REVISION + 1)
+            assert (key() != before) == issubclass(MODELS[model], kind), name
+    for module in (training, blocks, released):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "REVISION", module.REVISION + 1)
+            assert (key() != before) == (module is not released)
+            assert key(dynamic_regions=True) != with_regions
+
+
 def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path, store):
     name = deposit()
     settings = small()
@@ -382,7 +399,7 @@ def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path, store):
     configuration = {"model": "cyclegan", "data": name, "settings": settings.to_json(), "seed": 4}
     core_training.save(tmp_path / "checkpoint.pt", configuration, training_state)
     with pytest.raises(UserError, match=r"checkpoint of another configuration: seed was 4 and is now 3. Remove it"):
-        training.train(tmp_path, "cyclegan", name, settings.to_json(), 3, "cpu")
+        training.train(tmp_path, "cyclegan", name, settings.to_json(), 3, "cpu", {})
 
 
 @pytest.mark.parametrize(

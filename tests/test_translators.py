@@ -1,6 +1,7 @@
 """Translators: the terms of Equation 9 are all there and are the paper's; no step touches the gradients of another."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -156,6 +157,19 @@ def test_a_logit_of_the_discriminator_sees_a_patch(monkeypatch, size, seen):
     middle = logits.shape[-1] // 2
     logits[0, 0, middle, middle].backward()
     assert len(image.grad[0, 0].abs().sum(0).nonzero()) == seen
+
+
+@pytest.mark.parametrize("profile", profiles.names())
+@pytest.mark.parametrize("model", MODELS)
+def test_discriminators_are_as_wide_as_the_generators(model, profile):
+    """At the paper's size they are CycleGAN's: 64, 128, 256 and 512 channels, then one logit a patch."""
+    settings = Settings.of(profiles.load(profile).translation)
+    with torch.device("meta"):
+        judge = MODELS[model](settings).discriminators["us"]
+    channels = [layer.out_channels for layer in judge.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert channels[0] == settings.width
+    assert profile != "paper" or channels == [64, 128, 256, 512, 1]
+    assert all(after == 2 * before for before, after in pairwise(channels[:-1]))
 
 
 def test_normalise_is_instance_normalisation():

@@ -24,6 +24,7 @@ from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
 from ecsupport.core.training import device as find_device
 
+REVISION = 1  # network, tasks, augmentation and schedule of the extractor
 WIDTHS = (16, 32, 48, 64)  # channels after each halving of the image
 SMALLEST = 2 ** len(WIDTHS) + 1  # side of images, in pixels: the last map has a spread from two pixels on
 FEATURES = 16  # few, since a Fréchet distance needs more images than features
@@ -75,10 +76,11 @@ def spec(data: str, steps: int, seed: int, tasks: tuple[str, ...] = TASKS, devic
     tasks: the heads that are trained; fewer than TASKS only to show what an unfit instrument does
     """
     arguments = {"data": data, "steps": steps, "seed": seed, "tasks": list(tasks), "device": device}
+    arguments["revision"] = REVISION
     return Spec("extractor", train, arguments)
 
 
-def train(folder: Path, data: str, steps: int, seed: int, tasks: list[str], device: str) -> None:
+def train(folder: Path, data: str, steps: int, seed: int, tasks: list[str], device: str, revision: int) -> None:
     """Train on the sum of the tasks' cross-entropies and write weights.pt.
 
     Adam, rate falling to 0 along a cosine; batches drawn with replacement, mirrored, and slightly changed in gain,
@@ -103,7 +105,7 @@ def train(folder: Path, data: str, steps: int, seed: int, tasks: list[str], devi
             sum(terms.values()).backward()
             optimiser.step()
             schedule.step()
-    configuration = {"data": data, "steps": steps, "seed": seed, "tasks": tasks}
+    configuration = {"data": data, "steps": steps, "seed": seed, "tasks": tasks, "revision": revision}
     save(folder / "weights.pt", {**configuration, "classes": _classes(labels)}, network.to("cpu").state_dict())
 
 

@@ -23,6 +23,7 @@ from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
 from ecsupport.core.training import device as find_device
 
+REVISION = 1  # network, losses, augmentation and schedule of the segmenter
 SMALLEST, LARGEST, MULTIPLE = 64, 256, 16  # sides of images, in pixels
 WIDTHS = (24, 32, 48, 64)  # channels at half the size and after each further halving: two below 128 pixels, else three
 JUDGE = 16  # channels
@@ -91,10 +92,11 @@ def spec(data: str, steps: int, seed: int, device: str = "cpu") -> Spec:
     data: the deposit of image (N, S, S) uint8, labels (N, S, S) uint8 and invasion (N,) int64, 1 where the view shows
     invasion; see `cohort.structures.known`
     """
-    return Spec("segmenter", train, {"data": data, "steps": steps, "seed": seed, "device": device})
+    arguments = {"data": data, "steps": steps, "seed": seed, "device": device, "revision": REVISION}
+    return Spec("segmenter", train, arguments)
 
 
-def train(folder: Path, data: str, steps: int, seed: int, device: str) -> None:
+def train(folder: Path, data: str, steps: int, seed: int, device: str, revision: int) -> None:
     """Train both heads on the sum of their losses and write weights.pt.
 
     Structures: cross-entropy of pixels, and 1 less the mean soft Dice of structures, without which thin ones count
@@ -125,7 +127,8 @@ def train(folder: Path, data: str, steps: int, seed: int, device: str) -> None:
             sum(terms.values()).backward()
             optimiser.step()
             schedule.step()
-    save(folder / "weights.pt", {"data": data, "steps": steps, "seed": seed}, network.to("cpu").state_dict())
+    configuration = {"data": data, "steps": steps, "seed": seed, "revision": revision}
+    save(folder / "weights.pt", configuration, network.to("cpu").state_dict())
 
 
 def structure_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 An arm is left out by priority, never shortened: 1 what the paper's claims compare, 2 who chooses the keys, 3 how many
 keys, and whether heads and positions share them, 4 what runs share, 5 what was released or is printed instead of our
-reading, 6 the remaining open choices.
+reading, and guidance that tells the student no label, 6 the remaining open choices.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,15 @@ from ecsupport.screening.mobilevit import tokens
 from ecsupport.screening.options import OPTIONS
 from ecsupport.screening.settings import Settings
 
-PRIORITIES = {("simulation", "rows"): 2, ("variant", "shared"): 3, ("variant", "released"): 5, ("fusion", "code"): 5}
+PRIORITIES = {
+    ("simulation", "rows"): 2,
+    ("variant", "shared"): 3,
+    ("alpha", 0.5): 5,
+    ("fusion", "magnitude"): 5,
+    ("gradient_of", "prediction"): 5,
+    ("variant", "released"): 5,
+    ("fusion", "code"): 5,
+}
 FULL, REAL, PAPER = "LSNet", "no synthetic images", "dense, no gradient distillation"
 UNTAUGHT, RANDOM, ALONE = "keys of an untaught simulator", "random keys", "untaught keys, no soft labels"
 ALL_KEYS, ONE_START, BY_ROWS = "all keys", "runs with one first phase", "simulation: rows"

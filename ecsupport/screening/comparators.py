@@ -20,8 +20,11 @@ B0 = (  # expansion, kernel, stride, channels before and after, layers (Tan and 
     (6, 5, 2, 112, 192, 4),
     (6, 3, 1, 192, 320, 1),
 )
-DENSE = Configuration((16, 16, 16, 24, 32, 48, 96), (24, 32, 40), 2, 2.0, (2, 4, 4))  # MobileViT; Table 3: 294.5 K
+DENSE = Configuration(  # MobileViT, with SiLU throughout (Mehta and Rastegari, ICLR 2022); Table 3: 294.5 K
+    (16, 16, 16, 24, 32, 48, 96), (24, 32, 40), 2, 2.0, (2, 4, 4), nn.SiLU
+)  # fmt: skip
 NAMES = (*WIDTHS, "efficientnet", "mobilevit")
+REVISIONS = dict.fromkeys(NAMES, 1)  # of the configuration of each; torchvision's layers, and MobileViT's, beside it
 
 
 def build(name: str, stem_stride: int) -> nn.Module:

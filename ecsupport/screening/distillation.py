@@ -1,6 +1,6 @@
 """Gradient distillation: what passes from teacher to student in one training step (Equations 10, 11 and 16 to 18)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from ecsupport.screening.sparse_attention import TINY, pieces, simulate, standar
 
 Maps = Sequence[torch.Tensor | None]  # one a block, (B, P, h, N, N); None for a block of a single token
 
+REVISION = 1  # Equations 10, 11 and 16 to 18, w(p) on the simulator's learning rate
 BLOCKS = 3
 HANDOVER_BEGINS, HANDOVER_ENDS = 0.3, 0.7  # of the training: the three phases described under Equation 16
 KD_TEMPERATURE = 3.0
@@ -24,10 +25,11 @@ SIGNATURE = 128
 SIDE = 32
 DISTANCES = ("divergence", "cosine")
 HANDOVERS = ("described", "released")
+CLASSES = ("label", "prediction")
 
 
 class Weights(NamedTuple):
-    """What weighs how much at one moment: teacher's gradients in the choice of keys (m), and two losses."""
+    """What weighs how much at one moment: teacher's gradients in the choice of keys (m), simulation (w), and L_KD."""
 
     guidance: float
     simulation: float
@@ -38,8 +40,13 @@ def weights(progress: float, handover: str = "described") -> Weights:
     """The weights of Equation 16 at `progress` p in [0, 1].
 
     described, in three phases: the teacher's gradients alone choose the keys until .3 of the training, ever less until
-    .7, then not at all; the simulation loss weighs 1 until then and falls to 0 at the end; L_KD weighs 1 - p.
+    .7, then not at all; the simulation weighs 1 until then and falls to 0 at the end; L_KD weighs 1 - p.
     released: all losses weigh 1 throughout, and the student chooses alone from the first step.
+
+    The simulation's w(p) multiplies the simulator's learning rate, not L_sim as Equation 16 has it: no other loss
+    reaches the simulator, and of a single loss AdamW divides the scale out, so that a weight would change next to
+    nothing until it is 0, and momentum would go on then. With the rate the simulator comes to rest. (In the `released`
+    variant L_sim reaches the tokens too; there it keeps its weight, as in the code.)
     """
     if handover == "released":
         return Weights(0.0, 1.0, 1.0)
@@ -171,7 +178,7 @@ class Distillation:
     """What the student takes from its teacher: guidance by gradients, soft labels (`knowledge`), or both.
 
     `simulation` is what the simulation loss compares: `features` (signatures), `raw` maps or their standardised `rows`;
-    `distance` that of L_KD.
+    `distance` that of L_KD; `gradient_of` whose class loss the gradients are of.
     """
 
     guidance: bool
@@ -181,6 +188,7 @@ class Distillation:
     targets: Targets
     distance: str = "divergence"
     handover: str = "described"
+    gradient_of: str = "label"
 
     def simulate(
         self, selections: Sequence[Selection | None], gradients: Maps, ids: torch.Tensor
@@ -217,23 +225,31 @@ class Distillation:
 
 
 class Lesson(NamedTuple):
-    """What students take from their teacher in one step, all of it numbers: loss, logits (B, 2), gradients."""
+    """What students take from their teacher in one step, all of it numbers: loss, logits (B, 2), gradients by class."""
 
     loss: torch.Tensor
     logits: torch.Tensor
-    gradients: Maps
+    gradients: dict[str, Maps]
 
 
-def teach(teacher: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Lesson:
+def teach(
+    teacher: nn.Module, images: torch.Tensor, labels: torch.Tensor, classes: Collection[str] = ("label",)
+) -> Lesson:
     """The teacher's part of Equation 16: the gradient of L_cls^T into its parameters, and what its students take.
 
-    images: (B, 1, S, S) float32; labels: (B,) int64 in {0, 1}. It looks at no student, so that students who see the
-    same images can share one. The caller clears gradients before.
+    images: (B, 1, S, S) float32; labels: (B,) int64 in {0, 1}. classes: of `CLASSES`, whose loss the gradients of
+    Equation 10 are of; that of the label is always there, that of the prediction takes a second backward pass. It looks
+    at no student, so that students who see the same images can share one. The caller clears gradients before.
     """
     scores: list[torch.Tensor] = []
     logits = teacher(images, scores)
+    gradients: dict[str, Maps] = {}
+    if "prediction" in classes:
+        predicted = functional.cross_entropy(logits, logits.argmax(-1))
+        found = torch.autograd.grad(predicted, scores, retain_graph=True)
+        gradients["prediction"] = [None if g.shape[-1] == 1 else g * len(g) for g in found]
     loss = functional.cross_entropy(logits, labels)
-    gradients = score_gradients(loss, scores)
+    gradients["label"] = score_gradients(loss, scores)
     return Lesson(loss.detach(), logits.detach(), gradients)
 
 
@@ -255,8 +271,9 @@ def learn(
     ids: torch.Tensor,
     progress: float,
 ) -> Step:
-    """The student's part of Equation 16: the gradient of L_cls^S + (1 - p) L_KD + w(p) L_sim into its parameters.
+    """The student's part of Equation 16: the gradient of L_cls^S + (1 - p) L_KD + L_sim into its parameters.
 
+    Equation 16's w(p) before L_sim is left to the simulator's learning rate, see `weights`.
     images, labels: as in `teach`; ids: (B,) int64 places of the images in the training set; progress p in [0, 1].
     Without a lesson the network is trained on its labels alone; ValueError for a lesson without `distillation`, or the
     reverse. The caller clears gradients before.
@@ -270,15 +287,15 @@ def learn(
         terms["student"] = total = functional.cross_entropy(network(images), labels)
     else:
         weigh = weights(progress, distillation.handover)
-        guided = (lesson.gradients, weigh.guidance, selections) if distillation.guidance else ()
-        own = network(images, *guided)
+        gradients = lesson.gradients[distillation.gradient_of]
+        own = network(images, *((gradients, weigh.guidance, selections) if distillation.guidance else ()))
         terms["teacher"] = lesson.loss
         terms["student"] = total = functional.cross_entropy(own, labels)
         if distillation.knowledge:
             terms["distillation"] = distillation_loss(own, lesson.logits, distillation.distance)
             total = total + weigh.knowledge * terms["distillation"]
         if distillation.guidance:
-            terms["simulation"], notes = distillation.simulate(selections, lesson.gradients, ids)
-            total = total + weigh.simulation * terms["simulation"]
+            terms["simulation"], notes = distillation.simulate(selections, gradients, ids)
+            total = total + terms["simulation"]
     total.backward()
     return Step({name: term.detach() for name, term in terms.items()}, selections, notes)

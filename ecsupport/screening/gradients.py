@@ -13,7 +13,7 @@ from torch.nn import functional
 from ecsupport.screening.distillation import Distillation, Maps, Signature, Targets, score_gradients
 from ecsupport.screening.inputs import to_input
 from ecsupport.screening.lsnet import Selection, Student
-from ecsupport.screening.sparse_attention import number_of_keys, ranking, simulate, top_keys
+from ecsupport.screening.sparse_attention import ALPHA, TAU, number_of_keys, ranking, simulate, top_keys
 
 
 def teacher_maps(teacher: nn.Module, images: np.ndarray) -> list[torch.Tensor | None]:
@@ -44,10 +44,12 @@ def keys_of_student(student: Student, images: np.ndarray) -> list[torch.Tensor]:
     return [s.keys for s in student_maps(student, images) if s is not None]
 
 
-def keys_of_teacher(teacher: nn.Module, images: np.ndarray, fusion: str, share: float) -> list[torch.Tensor]:
-    """Those that the teacher's gradient for its predicted class would choose; `fusion`, `share` as in the student."""
+def keys_of_teacher(
+    teacher: nn.Module, images: np.ndarray, fusion: str, share: float, alpha: float = ALPHA, tau: float = TAU
+) -> list[torch.Tensor]:
+    """Those that the teacher's gradient for its predicted class would choose; all else as in the student."""
     maps = [g for g in teacher_maps(teacher, images) if g is not None]
-    return [top_keys(ranking(g, fusion), number_of_keys(g.shape[-1], share)) for g in maps]
+    return [top_keys(ranking(g, fusion, alpha, tau), number_of_keys(g.shape[-1], share)) for g in maps]
 
 
 def rank_correlation(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ecsupport.screening import comparators, released, sparse_attention
+from ecsupport.screening import comparators, mobilevit, released, sparse_attention
 from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
 
 NAMES = ("lsnet", "lsnet_dense", "teacher", *comparators.NAMES)
@@ -51,15 +51,17 @@ class SparseBlock(Block):
         number: int,
         share: float,
         fusion: str,
+        alpha: float,
+        tau: float,
         keys: str,
         variant: str,
     ) -> None:
         as_released = variant == "released"
         attention = released.ReleasedAttention if as_released else sparse_attention.SparseAttention
         super().__init__(channels, dim, inner, depth, feed_forward, attention)
-        self.number, self.share, self.shared, self.by_key = number, share, variant == "shared", as_released
+        self.number, self.share, self.shared, self.released = number, share, variant == "shared", as_released
         self.drawn = 0  # names the random keys of this network
-        self.fusion = fusion
+        self.fusion = {"fusion": fusion, "alpha": alpha, "tau": tau}
         simulator = released.ReleasedSimulator if as_released else sparse_attention.Simulator
         self.simulator = simulator(dim, self.shared) if keys == "simulator" else None
         for layer in self.layers if as_released else ():
@@ -76,7 +78,7 @@ class SparseBlock(Block):
     ) -> torch.Tensor:
         """(B, P, N, C) -> (B, P, N, C); guidance: (B, P, h, N, N), weighing `teacher_share` in the choice of keys.
 
-        A single token has nothing to choose: its selection is None, and it is attended to densely.
+        A single token has nothing to choose: its selection is None, and it attends to itself.
         """
         tokens = x.shape[2]
         k = sparse_attention.number_of_keys(tokens, self.share)
@@ -93,17 +95,18 @@ class SparseBlock(Block):
     ) -> Selection:
         """Choose k keys for each of the tokens (B, P, N, C), by the simulator's features or, without one, at random.
 
-        The simulator learns from the tokens as they are: its loss does not reach the layers that made them.
+        The simulator learns from the tokens as they are: its loss does not reach the layers that made them, but as
+        released.
         """
         # on a CPU, to fetch one row for all heads and positions costs less than a mask; derivatives need the mask
-        by_key = k == 1 or self.by_key or (self.shared and x.is_cpu and not torch.is_grad_enabled())
+        by_key = k == 1 or self.released or (self.shared and x.is_cpu and not torch.is_grad_enabled())
         pick = sparse_attention.top_keys if by_key else sparse_attention.keep
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
             weight = sparse_attention.random_map(*groups, x.shape[2], self.number, self.drawn).to(x.device)
             return Selection(pick(weight, k).expand(len(x), -1, -1, -1, -1), None)
-        features = self.simulator(x.detach(), rows)
-        kept = sparse_attention.choose(features, k, self.fusion, guidance, teacher_share, pick)
+        features = self.simulator(x if self.released else x.detach(), rows)
+        kept = sparse_attention.choose(features, k, guidance, teacher_share, pick, **self.fusion)
         return Selection(kept, features)
 
 
@@ -117,17 +120,19 @@ class Student(MobileViT):
         fusion: str = "abs_mix",
         keys: str = "simulator",
         variant: str = "described",
+        alpha: float = sparse_attention.ALPHA,
+        tau: float = sparse_attention.TAU,
     ) -> None:
         """`keys`: chosen by the simulator, or `random`, drawn once for each network that `build` makes.
 
         variant: attention as `described`; with keys `shared` by all heads and pixel positions, which the mean of a
-        patch's pixels chooses; or as `released`, with the released mistakes in attention, simulator and feed-forward
-        layers. ValueError for another source or variant.
+        patch's pixels chooses; or as `released`, with the mistakes of the module of that name in attention, simulator
+        and feed-forward layers. ValueError for another source or variant.
         """
         for name, value, known in (("keys", keys, KEY_SOURCES), ("variant", variant, VARIANTS)):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is unknown, expected one of {', '.join(known)}")
-        sparse = {"share": key_share, "fusion": fusion, "keys": keys, "variant": variant}
+        sparse = {"share": key_share, "keys": keys, "variant": variant, "fusion": fusion, "alpha": alpha, "tau": tau}
         sizes = enumerate(block_sizes(STUDENT))
         super().__init__(STUDENT, stem_stride, [SparseBlock(*s, number=n, **sparse) for n, s in sizes])
 
@@ -149,6 +154,20 @@ class Student(MobileViT):
         return self.classify(x)
 
 
+def revisions(name: str, variant: str = "described") -> dict[str, int]:
+    """The revision of each part that the network `name` is made of. ValueError for another name."""
+    if name not in NAMES:
+        raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
+    found = {"configuration": comparators.REVISIONS[name]} if name in comparators.NAMES else {}
+    if name in (*NAMES[:3], "mobilevit"):
+        found["mobilevit"] = mobilevit.REVISION
+    if name == "lsnet":
+        found["sparse_attention"] = sparse_attention.REVISION
+        if variant == "released":
+            found["released"] = released.REVISION
+    return found
+
+
 def build(
     name: str,
     generator: torch.Generator,
@@ -158,6 +177,8 @@ def build(
     fusion: str = "abs_mix",
     keys: str = "simulator",
     variant: str = "described",
+    alpha: float = sparse_attention.ALPHA,
+    tau: float = sparse_attention.TAU,
     teacher_width: float = 1.0,
 ) -> nn.Module:
     """A network by name with weights from `generator`; every one gives logits (B, 2), class 1 is the positive one.
@@ -167,7 +188,7 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; these are drawn anew below
         if name == "lsnet":
-            network: nn.Module = Student(stem_stride, key_share, fusion, keys, variant)
+            network: nn.Module = Student(stem_stride, key_share, fusion, keys, variant, alpha, tau)
         elif name == "lsnet_dense":
             network = MobileViT(STUDENT, stem_stride)
         elif name == "teacher":

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from ecsupport.core.errors import UserError
 
+REVISION = 1  # backbone and first weights: ReLU6 in MobileViT's blocks
 HEADS = 4
 PATCH = 2
 POSITIONS = PATCH * PATCH
@@ -25,7 +26,8 @@ class Configuration:
     """Sizes of a network, as released; `inner` is the width of queries, keys and values over all heads per token width.
 
     channels: stem, stage at stride 1, three stages before a MobileViT block each preceded by one without, head.
-    A `feed_forward` of None is convolutional: depthwise and pointwise over the grid of tokens.
+    A `feed_forward` of None is convolutional: depthwise and pointwise over the grid of tokens. `activation` is that of
+    the convolutions of a MobileViT block, of which the text says nothing: ReLU6 in the released networks.
     """
 
     channels: tuple[int, int, int, int, int, int, int]
@@ -33,6 +35,7 @@ class Configuration:
     expansion: int
     inner: float
     feed_forward: tuple[int, int, int] | None
+    activation: type[nn.Module] = nn.ReLU6
 
     def scaled(self, width: float) -> "Configuration":
         """The same network with all widths multiplied and rounded to multiples of 8, never below 8."""
@@ -99,7 +102,9 @@ def tokens(size: int, stem_stride: int) -> tuple[int, int, int]:
     return tuple((size // (8 * stem_stride * 2**block)) ** 2 for block in range(3))  # type: ignore[return-value]
 
 
-def convolution(before: int, after: int, kernel: int, stride: int = 1, activation: type = nn.SiLU) -> nn.Sequential:
+def convolution(
+    before: int, after: int, kernel: int, stride: int = 1, activation: type[nn.Module] = nn.SiLU
+) -> nn.Sequential:
     """Convolution without bias, batch norm, activation."""
     layer = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(after), activation())
@@ -211,12 +216,14 @@ class Block(nn.Module):
         depth: int,
         feed_forward: int | None,
         attention: type[nn.Module] = Attention,
+        activation: type[nn.Module] = nn.ReLU6,
     ) -> None:
         super().__init__()
-        self.before = nn.Sequential(convolution(channels, channels, 3), convolution(channels, dim, 1))
+        before = convolution(channels, channels, 3, 1, activation), convolution(channels, dim, 1, 1, activation)
+        self.before = nn.Sequential(*before)
         self.layers = nn.ModuleList(Layer(dim, inner, feed_forward, attention) for _ in range(depth))
-        self.after = convolution(dim, channels, 1)
-        self.fuse = convolution(2 * channels, channels, 3)
+        self.after = convolution(dim, channels, 1, 1, activation)
+        self.fuse = convolution(2 * channels, channels, 3, 1, activation)
 
     def forward(self, features: torch.Tensor, *context: object) -> torch.Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -247,7 +254,9 @@ class MobileViT(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(*(InvertedResidual(*sizes, expansion) for sizes in stage)) for stage in stages
         )
-        self.blocks = nn.ModuleList(blocks or (Block(*sizes) for sizes in block_sizes(configuration)))
+        self.blocks = nn.ModuleList(
+            blocks or (Block(*sizes, activation=configuration.activation) for sizes in block_sizes(configuration))
+        )
         self.head = convolution(c[5], c[6], 1, activation=nn.ReLU6)
         self.classifier = nn.Linear(c[6], 2, bias=False)
 

@@ -28,15 +28,29 @@ class Option:
 OPTIONS = (
     Option(
         "variant", "described", ("released", "shared"),
-        "code gathers along the wrong axis, so that every query sees k copies of its own token, and misreads what "
-        "simulator and feed-forward layers have convolved (`released` has all three)",
+        "code gathers along the wrong axis, so that every query sees k copies of its own token, exchanges position and "
+        "head in the result, which passes a GELU, and misreads the simulator's input and what feed-forward layers have "
+        "convolved (`released` has all of it: its logits are the released network's to 1e-5)",
         "the method is the described one; keys that all heads and pixel positions share (`shared`, by the mean of a "
         "patch's pixels) cost least",
     ),
     Option(
-        "fusion", "abs_mix", ("code",),
-        "Equation 14 is lost in the text; the code's form keeps the largest gradients whatever its parameters",
-        "the text wants keys of large absolute gradient",
+        "fusion", "abs_mix", ("code", "magnitude"),
+        "Equation 14 is lost in the text; the code's form keeps the largest gradients whatever its parameters; "
+        "`magnitude`, |G|, is what the text's words say, without alpha or tau",
+        "the text wants keys of large absolute gradient, and has alpha and tau",
+    ),
+    Option(
+        "alpha", 0.7, (0.5,),
+        "the value in Equation 14 is lost in the text; away from .5 gradients of either sign count unequally, and of "
+        "two classes the sign is the label, which the choice of keys then tells the student",
+        "as in the code",
+    ),
+    Option(
+        "gradient_of", "label", ("prediction",),
+        "the gradient is that of the true label's loss, which nobody knows at the test; that of the class that the "
+        "teacher predicts can be had at both times",
+        "Equation 10",
     ),
     Option(
         "simulation", "features", ("raw", "rows"),
@@ -86,13 +100,18 @@ DECIDED = pd.DataFrame(
         ("keys are chosen once, on entry to a block, for all its layers", "one simulator a block, as in the code"),
         ("the simulator's loss stops at the tokens", "it learns to read features, it does not make them"),
         ("phi is a fixed random network", "one that learned along could send every map to one point"),
-        ("guidance is the gradient of the true label's loss", "Equation 10; at the test nobody knows a label"),
         ("the teacher hands over from .3 to .7 of the training; L_KD has T = 3", "the text has phases, no numbers"),
         ("batches hold as many positive as negative images", "the code weighs classes, in its second phase alone"),
         ("weights are kept from the second half of the last phase", "the code looks at the last epochs"),
-        ("AdamW, weight decay .01; the rate rises over a tenth of a phase and falls as a cosine",
-         "the code has Adam and a longer rise, to twice the rate, before its cosine"),
-        ("tau = .5, alpha = .7; Equation 12 without a scale; maps of each block's first layer", "as in the code"),
+        ("AdamW, weight decay .01 on kernels and matrices, none on norms and biases; the rate rises over a tenth of a "
+         "phase and falls as a cosine",
+         "the code has Adam and a longer rise, to twice the rate, before its cosine; a norm restores what decay takes"),
+        ("w(p) of Equation 16 multiplies the simulator's learning rate in place of L_sim",
+         "no other loss reaches the simulator, and AdamW divides the scale of a single loss out"),
+        ("tau = .5; Equation 12 without a scale; maps of each block's first layer", "as in the code"),
+        ("of equal weights the first keys are kept", "the same keys on every device"),
+        ("ReLU6 in the four convolutions of a MobileViT block, SiLU in inverted residuals",
+         "the text names none, the code has these; the peer MobileViT has SiLU throughout, as published"),
         ("crops of .8 to 1 of a side, mirrored left to right", "the code's may lose the uterus or turn it upside down"),
         ("first weights after He (convolutions) and Glorot (linear layers); simulators are drawn last",
          "the text says random weights; students with and without a simulator start alike"),

@@ -8,15 +8,15 @@ from torch import nn
 
 from ecsupport.core import training
 from ecsupport.core.profiles import Profile
-from ecsupport.screening import comparators, distillation, lsnet, selection
+from ecsupport.screening import comparators, distillation, lsnet, selection, sparse_attention
 from ecsupport.screening.mobilevit import tokens
 
 GUIDANCE = ("teacher", "simulator", "random", "none")
 WARM_UP = 0.1  # of each phase
 PUBLISHED_BATCH, PUBLISHED_EPOCHS = 16, 7
 STUDENTS_OWN = (  # of the fields below: no teacher, and no image that it sees, depends on them
-    "network", "guidance", "knowledge", "key_share", "fusion", "simulation", "smoothing", "variant", "distance",
-    "handover", "rules",
+    "network", "guidance", "knowledge", "key_share", "fusion", "alpha", "tau", "gradient_of", "simulation", "smoothing",
+    "variant", "distance", "handover", "rules",
 )  # fmt: skip
 
 
@@ -26,6 +26,8 @@ class Settings:
 
     guidance: who chooses the student's keys while training: the `teacher` (gradient distillation), its own untaught
     `simulator`, or `random` keys drawn once and for all; `none` for networks with dense attention or without any.
+    fusion, alpha, tau: how they are weighed, see `sparse_attention.importance`.  gradient_of: whose class loss the
+    teacher's gradients are of, the `label`'s or that of its own `prediction`.
     knowledge: whether the teacher's soft labels enter the loss. A teacher is trained where either needs one.
     variant: of LSNet's attention.  distance: of L_KD.  handover: see `distillation.weights`.
     shared_start: the seed of weights, batches and augmentation in the first phase, where runs share it: the released
@@ -46,6 +48,9 @@ class Settings:
     knowledge: bool = False
     key_share: float = 1.0
     fusion: str = "abs_mix"
+    alpha: float = sparse_attention.ALPHA
+    tau: float = sparse_attention.TAU
+    gradient_of: str = "label"
     simulation: str = "features"
     smoothing: float = distillation.SMOOTHING
     variant: str = "described"
@@ -64,7 +69,8 @@ class Settings:
             "network": lsnet.NAMES,
             "guidance": GUIDANCE,
             "simulation": distillation.SIMULATIONS,
-            "fusion": lsnet.sparse_attention.FUSIONS,
+            "fusion": sparse_attention.FUSIONS,
+            "gradient_of": distillation.CLASSES,
             "variant": lsnet.VARIANTS,
             "distance": distillation.DISTANCES,
             "handover": distillation.HANDOVERS,
@@ -77,6 +83,8 @@ class Settings:
             raise ValueError(f"rules are {self.rules}, expected some of {', '.join(selection.RULES)}")
         if self.synthetic_share is not None and not 0 < self.synthetic_share < 1:
             raise ValueError(f"synthetic_share is {self.synthetic_share}, expected None or a share between 0 and 1")
+        if not (0 < self.alpha < 1 and self.tau > 0):
+            raise ValueError(f"alpha is {self.alpha} and tau {self.tau}, expected 0 < alpha < 1 and tau > 0")
         if (self.network == "lsnet") == (self.guidance == "none"):
             raise ValueError(f"guidance {self.guidance!r} does not go with the network {self.network!r}")
 
@@ -200,5 +208,7 @@ class Settings:
             fusion=self.fusion,
             keys="random" if self.guidance == "random" else "simulator",
             variant=self.variant,
+            alpha=self.alpha,
+            tau=self.tau,
             teacher_width=self.teacher_width,
         )

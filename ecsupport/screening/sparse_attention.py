@@ -26,9 +26,10 @@ from ecsupport.screening.mobilevit import (
     to_grid,
 )
 
-TEMPERATURE = 0.5
+REVISION = 1  # simulator, choice of keys, sparse attention: of equal weights the first are kept
+TAU = 0.5
 ALPHA = 0.7
-FUSIONS = ("abs_mix", "code")
+FUSIONS = ("abs_mix", "code", "magnitude")
 CHUNK = 3_000_000  # numbers of simulated maps that are held at a time
 CACHED = 2**16  # numbers of gathered keys that are held at a time: they fit a core's own cache
 FAR = 1e30  # so far are other scores put below those of kept keys
@@ -37,8 +38,6 @@ TINY = 1e-30  # gradients may lie far below the usual safeguards against divisio
 
 class Simulator(nn.Module):
     """Equation 12 up to its features F: the tokens after a separable convolution, by head and pixel position."""
-
-    tokens = staticmethod(from_grid)
 
     def __init__(self, dim: int, shared: bool = False) -> None:
         """`shared`: one map for all heads and pixel positions, from the mean over the pixels of a patch."""
@@ -51,7 +50,7 @@ class Simulator(nn.Module):
             grid = self.layers(to_grid(x.mean(1, keepdim=True), rows))  # (B, C, rows, columns)
             features = grid.flatten(2).transpose(1, 2)  # -> (B, C, N) -> (B, N, C)
             return features[:, None, None] * HEADS**-0.5  # (B, 1, 1, N, C): F F^T is the mean over heads
-        return split_heads(self.tokens(self.layers(to_grid(x, rows))))  # (B, P, N, C) -> (B, P, h, N, d)
+        return split_heads(from_grid(self.layers(to_grid(x, rows))))  # (B, P, N, C) -> (B, P, h, N, d)
 
 
 def correlate(features: torch.Tensor) -> torch.Tensor:
@@ -77,31 +76,41 @@ def demand_known(fusion: str) -> None:
         raise ValueError(f"fusion {fusion!r} is unknown, expected one of {', '.join(FUSIONS)}")
 
 
-def importance(gradients: torch.Tensor, fusion: str = "abs_mix") -> torch.Tensor:
+def importance(
+    gradients: torch.Tensor, fusion: str = "abs_mix", alpha: float = ALPHA, tau: float = TAU
+) -> torch.Tensor:
     """Equations 13 and 14: weight of each key for each query, from row-standardised gradients (B, P, h, N, N).
 
     `abs_mix`, alpha P+ + (1 - alpha) P-, prefers gradients that are large in either direction, as the text demands.
     `code`, alpha P+ + (1 - alpha)(1 - P-), is what the authors ran; it rises with the gradient, so that its top k are
-    those of the gradient itself. ValueError for another fusion.
+    those of the gradient itself. `magnitude`, |G|, has neither alpha nor tau. Of two classes the gradients of one
+    label's loss are those of the other's with the sign turned: `magnitude`, and `abs_mix` at alpha = .5, choose alike
+    for both, all others tell the student the label. ValueError for another fusion.
     """
     demand_known(fusion)
-    scaled = standardise(gradients) / TEMPERATURE
-    positive, negative = scaled.softmax(-1), (-scaled).softmax(-1)
-    return ALPHA * positive + (1 - ALPHA) * (negative if fusion == "abs_mix" else 1 - negative)
+    rows = standardise(gradients)
+    if fusion == "magnitude":
+        return rows.abs()
+    positive, negative = (rows / tau).softmax(-1), (-rows / tau).softmax(-1)
+    return alpha * positive + (1 - alpha) * (negative if fusion == "abs_mix" else 1 - negative)
 
 
-def ranking(gradients: torch.Tensor, fusion: str = "abs_mix") -> torch.Tensor:
+def ranking(gradients: torch.Tensor, fusion: str = "abs_mix", alpha: float = ALPHA, tau: float = TAU) -> torch.Tensor:
     """Numbers that order the keys of a query as `importance` does, (..., N) -> (..., N), without its softmaxes.
 
     `code`: the gradients themselves. `abs_mix`: with x the standardised gradient over tau, Z+ and Z- the sums of exp(x)
     and exp(-x), the weight alpha exp(x) / Z+ + (1 - alpha) exp(-x) / Z- is proportional to cosh(x - c), where
-    c = ln((1 - alpha) Z+ / (alpha Z-)) / 2: the keys that lie farthest from c are kept. ValueError for another fusion.
+    c = ln((1 - alpha) Z+ / (alpha Z-)) / 2: the keys that lie farthest from c are kept; those farthest from 0 by
+    `magnitude`. ValueError for another fusion.
     """
     demand_known(fusion)
     if fusion == "code":
         return gradients
-    x = standardise(gradients).div_(TEMPERATURE)
-    centre = (x.logsumexp(-1, keepdim=True) - (-x).logsumexp(-1, keepdim=True) + math.log((1 - ALPHA) / ALPHA)) / 2
+    x = standardise(gradients)
+    if fusion == "magnitude":
+        return x.abs_()
+    x.div_(tau)
+    centre = (x.logsumexp(-1, keepdim=True) - (-x).logsumexp(-1, keepdim=True) + math.log((1 - alpha) / alpha)) / 2
     return x.sub_(centre).abs_()
 
 
@@ -142,8 +151,8 @@ class Border(NamedTuple):
 def border(weight: torch.Tensor, k: int) -> Border | None:
     """The border of the k largest in the last axis of a weight (..., N). ValueError for k > N.
 
-    By NumPy's sort, which takes a fraction of the time of torch's topk; None where topk must do: on another device than
-    a CPU, and where something is not a number.
+    By NumPy's sort, which takes a fraction of the time of torch's; None where torch must do: on another device than a
+    CPU, and where something is not a number. Not by its topk, which of equal numbers takes any.
     """
     tokens = weight.shape[-1]
     if k > tokens:
@@ -178,12 +187,15 @@ def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
-    """The k keys of largest weight for each query: (..., N) -> (..., k) int64, ascending. ValueError for k > N."""
+    """The k keys of largest weight for each query: (..., N) -> (..., k) int64, ascending, of equal ones the first.
+
+    ValueError for k > N.
+    """
     if k == 1:
         return weight.argmax(-1, keepdim=True)
     found = border(weight, k)
     if found is None:
-        return weight.topk(k, dim=-1, sorted=False).indices.sort(-1).values
+        return weight.sort(dim=-1, descending=True, stable=True).indices[..., :k].sort(-1).values
     kept = found.rows.numpy() >= found.lowest.numpy()  # (R, N)
     kept[found.tied.numpy()] &= ~found.surplus.numpy()
     flat = torch.from_numpy(np.flatnonzero(kept)).view(-1, k)  # (R k,) -> (R, k)
@@ -200,10 +212,12 @@ def pieces(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def choose(
     features: torch.Tensor,
     k: int,
-    fusion: str,
     guidance: torch.Tensor | None,
     share: float,
     pick: Callable[[torch.Tensor, int], torch.Tensor] = keep,
+    fusion: str = "abs_mix",
+    alpha: float = ALPHA,
+    tau: float = TAU,
 ) -> torch.Tensor:
     """Equations 13 and 14: the k keys of each query, (B, P, h, N, .), by `keep` or `top_keys`; without derivative.
 
@@ -219,7 +233,7 @@ def choose(
             weight = correlate(part)
         else:
             given = None if guidance is None else guidance[begin : begin + len(part)]
-            weight = ranking(mix(given, part, share), fusion)
+            weight = ranking(mix(given, part, share), fusion, alpha, tau)
         kept.append(pick(weight, k))
         begin += len(part)
     return torch.cat(kept) if len(kept) > 1 else kept[0]

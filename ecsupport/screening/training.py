@@ -5,7 +5,7 @@ student: students of one seed that see the same images are taught side by side b
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 
 from ecsupport.core import artefacts, progress, training
 from ecsupport.core.pixels import demand_grey
-from ecsupport.screening import distillation, gradients, selection
+from ecsupport.screening import distillation, gradients, lsnet, selection
 from ecsupport.screening.batches import Batch, Batches
 from ecsupport.screening.inputs import to_input
 from ecsupport.screening.settings import STUDENTS_OWN, Settings
@@ -26,6 +26,7 @@ COLUMNS = (
     "step", "phase", "rate", "teacher", "student", "distillation", "simulation", "teacher_share", "simulation_weight",
     "simulation_elsewhere", "agreement", "raw_change", "smooth_change", "sensitivity", "specificity", "auc",
 )  # fmt: skip
+REVISION = 1  # batches, augmentation, AdamW without decay on norms and biases, rates, selection
 RESUME = "last.pt"
 SCORED = 2**16  # pixels of the first layer's maps
 FILES = {"network": "weights", "teacher": "teacher"}
@@ -38,15 +39,19 @@ def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artef
     validation_label. A run that was killed goes on where it stopped, to the same bits (on the CPU).
     A run that shares the first phase of its own seed is the run from scratch, and one artefact with it.
     The column `chosen` marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
-    weights_auc.pt with the column chosen_auc, and so on.
+    weights_auc.pt with the column chosen_auc, and so on. The `revision` of each part of the arithmetic is among its
+    arguments.
     """
     if settings.shared_start == seed:
         settings = replace(settings, shared_start=None)
     arguments = {"settings": asdict(settings), "data": data, "seed": seed, "device": device}
+    arguments["revision"] = {"training": REVISION, **lsnet.revisions(settings.network, settings.variant)}
+    if settings.taught:
+        arguments["revision"] |= {"distillation": distillation.REVISION, **lsnet.revisions("teacher")}
     return artefacts.Spec("screening", train, arguments, True, teaching(**arguments), train_together)
 
 
-def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str) -> str:
+def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str, **_: object) -> str:
     """Names the teacher of a run: runs of one name see the same images, and its teacher, in the same order.
 
     Empty where there is none.
@@ -56,13 +61,13 @@ def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str) -> 
     return json.dumps([common, data, seed, device], sort_keys=True) if settings.taught else ""
 
 
-def train(folder: Path, settings: dict[str, Any], data: str, seed: int, device: str) -> None:
-    """Train a network, and its teacher where it has one, on a deposit; see `spec` for what `folder` then holds.
+def train(folder: Path, **arguments: Any) -> None:
+    """Train a network, and its teacher where it has one, on a deposit; see `spec` for arguments and what is left.
 
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number.
     """
-    for _ in train_together([(folder, {"settings": settings, "data": data, "seed": seed, "device": device})]):
+    for _ in train_together([(folder, arguments)]):
         pass
 
 
@@ -79,7 +84,7 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
     with training.reproducible(1):
         runs = []
         for folder, given in wanted:
-            run = Run(folder, Settings(**given["settings"]), arrays, given["data"], given["seed"], given["device"])
+            run = Run(folder, arrays=arrays, **{**given, "settings": Settings(**given["settings"])})
             run.resume()
             runs.append(run)
         batches = Batches(arrays, runs[0].settings, runs[0].seed, runs[0].device)
@@ -92,7 +97,7 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
             for run in together:
                 run.teacher = together[0].teacher
             batch = batches.at(step)
-            lesson = together[0].teach(step, batch)
+            lesson = together[0].teach(step, batch, {run.settings.gradient_of for run in together})
             for run in together:
                 try:
                     run.step(step, batch, lesson)
@@ -107,24 +112,36 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
         raise errors[0]
 
 
+def groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of AdamW: weight decay on kernels and matrices alone, simulators apart for their own rate.
+
+    Norms and biases are not drawn to zero: it would weaken what a norm has to restore, and regularises nothing.
+    """
+    found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        found.setdefault(("simulator" in name, parameter.ndim > 1), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay if kernels else 0.0, "simulators": simulators}
+        for (simulators, kernels), parameters in found.items()
+    ]
+
+
 class Learner:
     """A network with its optimiser."""
 
     def __init__(self, network: nn.Module, settings: Settings) -> None:
         self.network = network
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), settings.rate_mixed, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimiser = torch.optim.AdamW(groups(network, settings.weight_decay), settings.rate_mixed, fused=True)
 
     def begin(self) -> nn.Module:
         """The network in training mode, its gradients cleared."""
         self.optimiser.zero_grad()
         return self.network.train()
 
-    def update(self, rate: float) -> None:
-        """One step of the optimiser."""
+    def update(self, rate: float, simulation: float = 1.0) -> None:
+        """One step of the optimiser; simulators learn at `simulation` times the rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * (simulation if group["simulators"] else 1.0)
         self.optimiser.step()
 
     def state(self) -> dict[str, Any]:
@@ -141,10 +158,11 @@ class Run:
     """A training run under way: student, teacher, targets, history, and the weights that are best so far."""
 
     def __init__(
-        self, folder: Path, settings: Settings, arrays: dict[str, np.ndarray], data: str, seed: int, device: str
+        self, folder: Path, settings: Settings, arrays: dict[str, np.ndarray], seed: int, device: str, **others: Any
     ) -> None:
+        """`others`: what else its checkpoints belong to, data and revision of `spec`."""
         self.settings, self.arrays, self.seed, self.folder = settings, arrays, seed, folder
-        self.configuration = {**asdict(settings), "data": data, "seed": seed, "device": device}
+        self.configuration = {**asdict(settings), "seed": seed, "device": device, **others}
         self.device = training.device(device)
         self.student = self.learner(settings.network)
         self.teacher: Learner | None = None
@@ -161,6 +179,7 @@ class Run:
                 targets,
                 settings.distance,
                 settings.handover,
+                settings.gradient_of,
             )
         self.history = torch.full((settings.steps, len(COLUMNS)), torch.nan, dtype=torch.float64)
         self.done = 0
@@ -175,11 +194,11 @@ class Run:
         """Student and teacher, by the role that names their files."""
         return {"network": self.student} | ({"teacher": self.teacher} if self.teacher else {})
 
-    def teach(self, step: int, batch: Batch) -> distillation.Lesson | None:
-        """One update of the teacher, if there is one, and what it gives."""
+    def teach(self, step: int, batch: Batch, classes: Collection[str]) -> distillation.Lesson | None:
+        """One update of the teacher, if there is one, and what it gives; classes: as in `distillation.teach`."""
         if self.teacher is None:
             return None
-        lesson = distillation.teach(self.teacher.begin(), batch.images, batch.labels)
+        lesson = distillation.teach(self.teacher.begin(), batch.images, batch.labels, classes)
         training.demand_finite({"teacher": lesson.loss}, step + 1, self.folder / RESUME)
         self.teacher.update(self.settings.rate(step))
         return lesson
@@ -187,22 +206,20 @@ class Run:
     def step(self, step: int, batch: Batch, lesson: distillation.Lesson | None) -> None:
         """One update of the student, after its teacher's; at every validation a checkpoint."""
         share, rate = step / max(1, self.settings.steps - 1), self.settings.rate(step)
+        weights = distillation.weights(share, self.settings.handover)
         result = distillation.learn(self.student.begin(), lesson, self.distillation, *batch, share)
         training.demand_finite(result.terms, step + 1, self.folder / RESUME)
-        self.student.update(rate)
+        self.student.update(rate, weights.simulation)
         self.record(step, rate=rate, **{k: float(v) for k, v in result.terms.items()})
         if result.selections:
-            weights = distillation.weights(share, self.settings.handover)
-            self.record(
-                step,
-                teacher_share=weights.guidance,
-                simulation_weight=weights.simulation,
-                **result.notes,
-            )
+            shares = {"teacher_share": weights.guidance, "simulation_weight": weights.simulation}
+            self.record(step, **shares, **result.notes)
         self.done = step + 1
         if self.done % self.settings.validate_every == 0 or self.done == self.settings.steps:
             if result.selections and lesson is not None:
-                self.record(step, agreement=gradients.agreement(result.selections, lesson.gradients))
+                self.record(
+                    step, agreement=gradients.agreement(result.selections, lesson.gradients[self.settings.gradient_of])
+                )
             self.validate(step)
             self.keep()
 
@@ -276,11 +293,12 @@ def restore(folder: Path, role: str = "network", device: str = "cpu", rule: str 
     file does not belong to the folder.
     """
     arguments = json.loads((folder / artefacts.PROVENANCE).read_text())["arguments"]
-    settings = Settings(**arguments["settings"])
-    configuration = {**asdict(settings), **{k: arguments[k] for k in ("data", "seed", "device")}}
+    settings = Settings(**arguments.pop("settings"))
     name = settings.network if role == "network" else "teacher"
     network = settings.build(name, settings.seed_at(0, arguments["seed"]))  # which names random keys too
-    network.load_state_dict(training.load(folder / file_name(role, rule or settings.rules[0]), configuration))
+    network.load_state_dict(
+        training.load(folder / file_name(role, rule or settings.rules[0]), {**asdict(settings), **arguments})
+    )
     return network.to(training.device(device)).eval()
 
 

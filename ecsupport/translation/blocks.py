@@ -14,6 +14,7 @@ from torch.nn import functional
 from ecsupport.translation.released import DynamicRegionConvolution
 
 Source = torch.Generator | Sequence[torch.Generator | None] | None
+REVISION = 1  # networks and terms that all translators share: discriminators as wide as the generators
 NOISE_SCALE = 0.3  # spread of the noise scales at the start, in units of a normalised feature
 
 
@@ -180,13 +181,14 @@ class Hourglass(nn.Module):
 class Patches(nn.Module):
     """Discriminator of patches: 4 x 4 convolutions with stride 2 `halvings` times, two more without; one logit a patch.
 
-    (N, inputs, H, W) to (N, 1, H', W'). With 3 halvings (from 128 pixels on) a logit sees 70 x 70 pixels, with 2
-    (below) 34 x 34.
+    (N, inputs, H, W) to (N, 1, H', W'); every convolution but the last has twice the channels of the one before. With 3
+    halvings (from 128 pixels on) a logit sees 70 x 70 pixels, with 2 (below) 34 x 34. Of width 64 and with 3 halvings
+    it is the PatchGAN of CycleGAN's source.
     """
 
     def __init__(self, inputs: int, width: int, halvings: int) -> None:
         super().__init__()
-        widths = [inputs, *(width * 2**level for level in range(halvings)), width * 2 ** (halvings - 1)]
+        widths = [inputs, *(width * 2**level for level in range(halvings + 1))]
         strides = [2] * halvings + [1]
         self.trunk = nn.ModuleList(
             nn.Conv2d(a, b, 4, stride, padding=1, bias=level == 0)

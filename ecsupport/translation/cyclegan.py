@@ -36,6 +36,7 @@ class CycleGAN(TwoGenerators):
     matter). Least squares, image pool and halved discriminator loss are its, too; the generators are smaller.
     """
 
+    REVISION: ClassVar = 1  # two generators, Equations 2 to 4 and 8
     WEIGHTS: ClassVar = {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
 
     def generator_step(

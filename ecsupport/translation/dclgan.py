@@ -53,6 +53,7 @@ class DCLGAN(TwoGenerators):
     heads are trained with the generators, at their rate.
     """
 
+    REVISION: ClassVar = 1  # contrast of patches at four maps
     WEIGHTS: ClassVar = {"gan": 0.5, "contrast": 1.0, "identity": 0.5}
 
     def __init__(self, settings: Settings) -> None:

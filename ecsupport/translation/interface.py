@@ -37,12 +37,16 @@ class Cache:
 class Translator(nn.Module, ABC):
     """Two generators and two discriminators; images are (N, 1, H, W) float32 in [-1, 1] throughout.
 
+    Discriminators are as wide as the generators, whatever the width: 64 channels beside 64 in the released code and in
+    the sources of all four peers, so that a small run keeps the balance of a large one.
     A subclass says which networks make up each direction, and what its generators minimise: its terms and, in
-    `WEIGHTS`, what each counts. UserError where the settings weigh a term that it does not have.
+    `WEIGHTS`, what each counts. Its `REVISION` is raised whenever it computes something else. UserError where the
+    settings weigh a term that it does not have.
     """
 
     domains = ("mri", "us")
     WEIGHTS: ClassVar[dict[str, float]]
+    REVISION: ClassVar[int]
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -52,7 +56,7 @@ class Translator(nn.Module, ABC):
                 f"weights: {type(self).__name__} has no term {unknown[0]!r}. Its terms are: {', '.join(self.WEIGHTS)}"
             )
         self.weights = {**self.WEIGHTS, **settings.weights}
-        kinds = {name: Patches(1, 2 * settings.width, halvings(settings.image_size)) for name in self.domains}
+        kinds = {name: Patches(1, settings.width, halvings(settings.image_size)) for name in self.domains}
         self.discriminators = nn.ModuleDict(kinds)
 
     @abstractmethod

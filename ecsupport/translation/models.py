@@ -3,6 +3,7 @@
 import torch
 
 from ecsupport.core.errors import UserError
+from ecsupport.translation import blocks, released
 from ecsupport.translation.blocks import initialise
 from ecsupport.translation.cyclegan import CycleGAN
 from ecsupport.translation.dclgan import DCLGAN
@@ -22,12 +23,24 @@ MODELS: dict[str, type[Translator]] = {
 }
 
 
-def build(name: str, settings: Settings, generator: torch.Generator) -> Translator:
-    """An untrained translator whose weights come from `generator` (on the cpu); UserError for an unknown name."""
+def kind(name: str) -> type[Translator]:
+    """The class of a translator; UserError for an unknown name."""
     if name not in MODELS:
         raise UserError(f"unknown translator {name!r}. Choose one of: {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def revisions(name: str, settings: Settings) -> dict[str, int]:
+    """The revision of each part of what a translator computes; UserError for an unknown name."""
+    switched = {"released": released.REVISION} if settings.dynamic_regions else {}
+    return {"translator": kind(name).REVISION, "blocks": blocks.REVISION, **switched}
+
+
+def build(name: str, settings: Settings, generator: torch.Generator) -> Translator:
+    """An untrained translator whose weights come from `generator` (on the cpu); UserError for an unknown name."""
+    make = kind(name)
     with torch.device("meta"):  # without numbers: torch would draw them from its global generator
-        translator = MODELS[name](settings)
+        translator = make(settings)
     translator.to_empty(device="cpu")
     initialise(translator, generator)
     return translator

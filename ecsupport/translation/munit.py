@@ -106,6 +106,7 @@ class MUNIT(Translator):
     start at 1 instead of wherever the style network puts them. Perceptual term and discriminators: see UNIT.
     """
 
+    REVISION: ClassVar = 1  # content and style, AdaIN
     WEIGHTS: ClassVar = {"gan": 1.0, "reconstruction": 10.0, "style": 1.0, "content": 1.0, "cycle": 10.0}
 
     def __init__(self, settings: Settings) -> None:

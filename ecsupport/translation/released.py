@@ -3,10 +3,16 @@
 - `dynamic_regions`: a dynamic region-aware convolution (Chen et al., CVPR 2021) before the residual blocks;
 - `unfrozen` with `accumulation` 4: discriminators and classifier are not held still while the generators learn. Their
   gradients are cleared only in the first of four parts of a step, after the generators' backward pass, so that in the
-  other three they also learn to be fooled;
-- `weights` {"feature": 5}: half the weight of Equation 9 for the feature consistency;
-- `enhance`: contrast and sharpness of the translations are turned up before anybody looks at them.
+  other three the generators' term is added. It amounts to a soft target: of the same fakes a least-squares
+  discriminator then minimises 4 D^2 / 2 + 3 (D - 1)^2, whose least is at D = .6 in place of 0, that of real images at 1
+  as before. To the classifier's own parameters the gradient has the sign of what it learns anyway;
+- `weights`: 5 for the feature consistency, half of Equation 9's; 2.5 for the domain loss, since the code weighs one
+  mean over both domains with 5, where Equation 7 adds two;
+- `enhance`: the translations are brightened, their contrast and sharpness turned up before anybody looks at them.
 `SETTINGS` are the first three, for `Settings.of(size, **SETTINGS)`. In the paper's text there is none of them.
+
+Not to be had here: discriminators have one more layer and average their map to one number before the squared loss; a
+rectified-flow stage follows; at its defaults the range of the training loop is empty; processes do not share gradients.
 """
 
 from types import MappingProxyType
@@ -17,10 +23,14 @@ from PIL import Image, ImageFilter, ImageOps
 from skimage import exposure
 from torch import nn
 
+REVISION = 1  # guide of the region convolution 1 x 1
 REGIONS = 8
-SETTINGS = MappingProxyType({"dynamic_regions": True, "unfrozen": True, "accumulation": 4, "weights": {"feature": 5.0}})
-GAMMA, CLIP = 1.2, 0.02
-SHARPEN = (0, -1, 0, -1, 5, -1, 0, -1, 0)
+SETTINGS = MappingProxyType(
+    {"dynamic_regions": True, "unfrozen": True, "accumulation": 4, "weights": {"feature": 5.0, "domain": 2.5}}
+)
+GAMMA = 1 / 1.2  # below 1: brighter
+CLIP, TILES, LEVELS = 3.0, 8, 256  # the limit in OpenCV's scale, in units of a tile's mean over its grey levels
+SHARPEN = (-1, -1, -1, -1, 9, -1, -1, -1, -1)
 
 
 class DynamicRegionConvolution(nn.Module):
@@ -32,7 +42,7 @@ class DynamicRegionConvolution(nn.Module):
     def __init__(self, channels: int, regions: int = REGIONS) -> None:
         super().__init__()
         self.channels, self.regions = channels, regions
-        self.guide = nn.Conv2d(channels, regions, 3, padding=1)
+        self.guide = nn.Conv2d(channels, regions, 1)
         self.pooled = nn.Conv2d(channels, regions**2, 1)
         self.kernels = nn.Conv2d(regions**2, regions * channels**2, 1, groups=regions)
 
@@ -48,14 +58,18 @@ class DynamicRegionConvolution(nn.Module):
 
 
 def enhance(images: np.ndarray) -> np.ndarray:
-    """Stretch to the 1st and 99th percentile, gamma 1.2, adaptive and global equalisation, sharpening kernel.
+    """Stretch to the 1st and 99th percentile, brighten, adaptive and global equalisation, sharpening kernel.
 
-    (N, H, W) uint8 to the same. The order is that of the released code; its clip limit is not known here.
+    (N, H, W) uint8 to the same, in the order of the released code. ValueError for images below 8 x 8 pixels.
     """
+    if min(images.shape[1:]) < TILES:
+        raise ValueError(f"images of {images.shape[1]} x {images.shape[2]} pixels do not make {TILES} x {TILES} tiles")
+    tile = [side // TILES for side in images.shape[1:]]
     enhanced = []
     for image in images:
         stretched = exposure.rescale_intensity(image / 255.0, tuple(np.quantile(image / 255.0, [0.01, 0.99])), (0, 1))
-        local = exposure.equalize_adapthist(exposure.adjust_gamma(stretched, GAMMA), clip_limit=CLIP)
+        brighter = exposure.adjust_gamma(stretched, GAMMA)
+        local = exposure.equalize_adapthist(brighter, tile, CLIP / LEVELS, LEVELS)
         picture = ImageOps.equalize(Image.fromarray((local * 255).round().astype(np.uint8)))
         enhanced.append(np.asarray(picture.filter(ImageFilter.Kernel((3, 3), SHARPEN))))
     return np.stack(enhanced)

@@ -18,7 +18,8 @@ PRECISIONS = ("float32", "bfloat16")
 class Settings:
     """Sizes and hyperparameters of one training run, the same for all translators; the defaults are the paper's.
 
-    image_size: side in pixels;  width: channels at full size;  batch: images of each domain in a step;
+    image_size: side in pixels;  width: channels at full size, and of the discriminators' first layer;
+    batch: images of each domain in a step;
     learning_rate, betas: Adam's, as printed for SG-CycleGAN and as in the sources of CycleGAN and DCLGAN; those of UNIT
     and MUNIT have 1e-4 with a weight decay of 1e-4, halved every 100,000 steps, over a hundred times as many. All
     weights start as in the paper's code; UNIT's and MUNIT's sources use He's, DCLGAN's Xavier's;

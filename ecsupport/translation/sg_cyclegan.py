@@ -34,6 +34,7 @@ class SGCycleGAN(Translator):
     Weights: Equation 9 with lambda_1 = 10 and lambda_2 = 5, as printed.
     """
 
+    REVISION: ClassVar = 1  # Equation 9
     WEIGHTS: ClassVar = {"gan": 1.0, "cycle": 10.0, "feature": 10.0, "domain": 5.0, "identity": 5.0}
 
     def __init__(self, settings: Settings) -> None:

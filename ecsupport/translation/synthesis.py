@@ -34,7 +34,8 @@ def make(folder: Path, trained: dict, data: str) -> None:
     """Translate a deposit into `folder`; see `spec`."""
     source = withdraw(data)
     rows = tables.reread(io.BytesIO(source["rows"].tobytes()))
-    network = ensure(training.spec(**{**trained, "settings": training.Settings.from_json(trained["settings"])}))
+    named = {name: trained[name] for name in ("model", "data", "seed", "device")}
+    network = ensure(training.spec(settings=training.Settings.from_json(trained["settings"]), **named))
     with reproducible(1):
         translator = training.restore(network).to(device(trained["device"]))
         pictures = translate(translator, source["mri"], ("synthetic", trained["seed"]))

@@ -24,9 +24,10 @@ from ecsupport.core.training import device as find_device
 from ecsupport.translation.inference import to_tensor, translate
 from ecsupport.translation.interface import Terms, Translator
 from ecsupport.translation.losses import ImagePool
-from ecsupport.translation.models import build
+from ecsupport.translation.models import build, revisions
 from ecsupport.translation.settings import Settings
 
+REVISION = 1  # Algorithm 1: batches, augmentation, image pool, Adam and its schedule
 ENLARGED = 1.12  # side before the random crop, in units of the side after it
 LOG_EVERY = 10  # steps
 CHECKPOINTS = 20  # in a run
@@ -36,9 +37,11 @@ def spec(model: str, data: str, settings: Settings, seed: int, device: str = "cp
     """The trained translator `model` as an artefact; `data` is the deposit of mri, us and show, (N, H, W) uint8 each.
 
     It holds weights.pt, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
-    ultrasound images into which the K MRI of `show` are translated at `settings.snapshot_steps()`.
+    ultrasound images into which the K MRI of `show` are translated at `settings.snapshot_steps()`. The `revision` of
+    each part of the arithmetic is among its arguments.
     """
     arguments = {"model": model, "data": data, "settings": settings.to_json(), "seed": seed, "device": device}
+    arguments["revision"] = {"training": REVISION, **revisions(model, settings)}
     return Spec("translator", train, arguments, resumable=True)
 
 
@@ -64,7 +67,15 @@ def placed(translator: Translator, device: torch.device) -> Translator:
     return translator.to(device, memory_format=torch.channels_last if on_gpu else torch.contiguous_format)
 
 
-def train(folder: Path, model: str, data: str, settings: Mapping[str, Any], seed: int, device: str) -> None:
+def train(
+    folder: Path,
+    model: str,
+    data: str,
+    settings: Mapping[str, Any],
+    seed: int,
+    device: str,
+    revision: Mapping[str, int],
+) -> None:
     """Algorithm 1: train a translator on a deposit of unpaired images, into `folder` (see `spec`).
 
     For every batch of MRI x and ultrasound y, with p the share of the run that is done:
@@ -80,7 +91,7 @@ def train(folder: Path, model: str, data: str, settings: Mapping[str, Any], seed
     s = Settings.from_json(settings)
     images = withdraw(data)
     check_images(images, s)
-    configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed}
+    configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed, "revision": revision}
     checkpoint = folder / "checkpoint.pt"
     with reproducible(1):
         run = Run(start(model, s, seed).to(find_device(device)), images, seed)

@@ -31,6 +31,7 @@ class UNIT(Translator):
     those of all translators here, not its three scales; instance normalisation stands for its layer normalisation.
     """
 
+    REVISION: ClassVar = 1  # a shared latent map with noise
     WEIGHTS: ClassVar = {"gan": 1.0, "reconstruction": 10.0, "latent": 0.01, "cycle": 10.0, "cycle_latent": 0.01}
 
     def __init__(self, settings: Settings) -> None:
