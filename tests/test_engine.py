@@ -216,8 +216,8 @@ def test_a_mistake_of_the_caller_is_one_line(house):
     assert err.startswith(f"{manifest}: column 'image' is missing")  # before any notebook
     assert len(err.splitlines()) == 4  # the other missing columns too, one line each
     patients = [(f"p{number}.png", f"p{number}", number % 2) for number in range(40)]
-    for name, _, _ in patients:
-        Image.new("L", (8, 8)).save(house.notebooks / name)
+    for grey, (name, _, _) in enumerate(patients):
+        Image.new("L", (8, 8), grey).save(house.notebooks / name)
     rows = [f"{name},{patient},one,us,{label}" for name, patient, label in patients]
     manifest.write_text("\n".join(["image,patient_id,centre,modality,label", *rows]) + "\n")
     status, out, err, _ = house.call("reproduce", "--cohort", manifest)

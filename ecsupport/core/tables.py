@@ -71,7 +71,7 @@ class Table:
         for mistake in self.mistakes:
             kinds.setdefault((mistake.column, mistake.problem, mistake.remedy), []).append(mistake.row)
         lines = []
-        for (column, problem, remedy), rows in sorted(kinds.items(), key=lambda kind: (*_first(kind[1]), kind[0])):
+        for (column, problem, remedy), rows in sorted(kinds.items(), key=lambda kind: _first(kind[1])):
             place = (str(self.path), _named(filter(None, rows), most), column)
             lines.append(f"{', '.join(filter(None, place))}: {problem}. {remedy}")
         return lines
