@@ -100,7 +100,8 @@ def test_the_extractor_knows_its_three_tasks_on_patients_it_has_not_seen(trained
         called = {task: logits.argmax(1).numpy() for task, logits in trained.logits(torch.tensor(pixels(rows))).items()}
     us = (rows["modality"] == "us").to_numpy()
     assert (called["modality"] == us).mean() > 0.95
-    assert (called["centre"] == rows["centre"].str[-1].astype(int) - 1)[us].mean() > 0.3  # chance: 0.2
+    # chance: 0.2; five trainings: 0.30 to 0.32
+    assert (called["centre"] == rows["centre"].str[-1].astype(int) - 1)[us].mean() > 0.25
     diagnoses = sorted(MANIFEST["diagnosis"].unique())
     right = np.array(diagnoses)[called["diagnosis"]] == rows["diagnosis"]
     # balanced over the diagnoses, since one of them is frequent; chance: 0.25

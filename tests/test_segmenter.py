@@ -100,14 +100,16 @@ def test_of_files_nothing_is_known():
 
 
 def test_it_finds_thin_layers_and_judges_invasion_in_patients_it_has_not_seen(network, unseen):
-    _, pictures, truth = unseen
+    rows, pictures, truth = unseen
     reading = segmenter.read(network, pictures)
     assert reading.structures.shape == truth.labels.shape
     assert (reading.structures.dtype, reading.invasion.dtype) == (np.uint8, np.float64)
     assert ((reading.invasion >= 0) & (reading.invasion <= 1)).all()
     table = kept_anatomy.compare(reading.structures, truth.labels)
-    assert table["dice"].mean() > 0.5
-    assert table["boundary_mm"].mean() < 1.2
+    other = truth.labels[kept_anatomy.exchanged(rows["patient_id"], generator("another patient"))]
+    floor = kept_anatomy.compare(reading.structures, other)  # four trainings: Dice .54 to .74, and .22 to .27 here
+    assert table["dice"].mean() > floor["dice"].mean() + 0.2
+    assert table["boundary_mm"].mean() < floor["boundary_mm"].mean() / 2
     by_view = pd.Series(reading.invasion).groupby(truth.visible).mean()
     assert by_view[True] > by_view[False] + 0.3
     other = segmenter.read(network, pictures, batch=37)
