@@ -231,6 +231,21 @@ def test_a_mistake_of_the_caller_is_one_line(house):
     assert "Traceback" not in err
 
 
+def test_replaced_pictures_are_noticed_however_the_manifest_was_saved(tmp_path, monkeypatch):
+    """A byte-order mark and padded cells, as spreadsheets write them: no picture is taken for absent."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
+    (tmp_path / "ward.csv").write_bytes(b"\xef\xbb\xbfimage , patient_id\r\n a.png ,1\r\n\r\n b.png ,2\r\n")
+    for name in ("a.png", "b.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    run, notes = Run.open("smoke", str(tmp_path / "ward.csv")), []
+    for grey in (0, 255):
+        Image.new("L", (8, 9), grey).save(tmp_path / "b.png")
+        engine._note_images(run)
+        notes.append((run.notebooks / "images.txt").read_text().splitlines())
+    assert "absent" not in str(notes) and len(notes[0]) == 3
+    assert notes[0][:2] == notes[1][:2] and notes[0][2] != notes[1][2]
+
+
 def test_notebooks_of_one_core_run_side_by_side(house):
     """Each waits until the other has begun: one after the other, the first would wait in vain."""
     meet = """

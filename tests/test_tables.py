@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsupport.core import tables
+from ecsupport.core import code, paths, tables
 from ecsupport.core.errors import UserError
 from ecsupport.core.tables import canonical
 
@@ -198,3 +198,13 @@ def test_our_own_tables_come_back_as_they_were_written():
     })  # fmt: skip
     back = tables.reread(io.BytesIO(frame.to_csv(index=False).encode()))
     pd.testing.assert_frame_equal(back, frame.astype(dict.fromkeys(("image", "patient_id", "split"), "str")))
+
+
+NUMBERS_ONLY = ("history.csv", "losses.csv", "digests.csv")  # no names of patients or images in them
+
+
+def test_no_notebook_reads_names_as_numbers():
+    """A table with names is read by `Results.read` or `reread`; pandas alone takes 007 for 7 and NA for nothing."""
+    for notebook in paths.notebooks().glob("*.ipynb"):
+        lines = code.source(notebook).splitlines()
+        assert not [line for line in lines if "read_csv(" in line and not any(name in line for name in NUMBERS_ONLY)]
