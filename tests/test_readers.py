@@ -424,10 +424,10 @@ def test_all_faults_are_named_at_once(tmp_path):
         read_answers(written(tmp_path, text), ["a", "b"])
     assert [line.split(", ", 1)[1].split(":")[0] for line in str(caught.value).splitlines()] == [
         "row 1, answer",
-        "row 2",
         "row 2, image",
-        "row 4",
+        "row 2",
         "row 4, image",
+        "row 4",
     ]
 
 
