@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from ecsupport.audit.published import load_numbers, table
 from ecsupport.core.errors import UserError
 from ecsupport.evaluation import mrmc
 from ecsupport.evaluation.bootstrap import paired_difference, summary
@@ -23,6 +22,7 @@ from ecsupport.evaluation.readers import (
     reader_intervals,
     two_sided_p,
 )
+from ecsupport.paper.published import load_numbers, table
 
 FIGURES = (mrmc.roc_auc, mrmc.sensitivity, mrmc.specificity)
 
