@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from dataclasses import FrozenInstanceError
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 
 from ecsupport.cohort import images, phantom
 from ecsupport.core import artefacts, code, paths, profiles, progress
-from ecsupport.core.artefacts import Spec, ensure, locked, replacing, sha256, verified
+from ecsupport.core.artefacts import Spec, ensure, replacing, sha256, verified
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
@@ -487,25 +486,6 @@ def test_a_worker_adds_to_the_bar_of_its_owner(monkeypatch):
         progress.join(counters)
         assert list(progress.bar(range(3), "steps", total=5, done=2)) == [0, 1, 2]
         assert list(counters) == [5, 5]
-
-
-def test_a_lock_is_exclusive_and_dies_with_its_owner(tmp_path):
-    file = tmp_path / "lock"
-    program = f"""
-        import pathlib, time
-        from ecsupport.core.artefacts import locked
-        with locked(pathlib.Path({str(file)!r})):
-            print("held", flush=True)
-            time.sleep(3600)
-    """
-    owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout.readline() == "held\n"
-    with pytest.raises(BlockingIOError), locked(file, wait=False):
-        pass
-    owner.kill()
-    owner.wait()
-    with locked(file, wait=False):
-        pass
 
 
 def test_replacing_is_all_or_nothing(tmp_path):
