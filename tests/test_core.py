@@ -545,6 +545,11 @@ def test_no_room_imports_a_room_above_it():
     assert {("cohort", "core"), ("evaluation", "core"), ("audit", "paper"), ("reporting", "paper")} <= seen
 
 
+def test_no_module_is_too_long_to_be_read_at_one_sitting():
+    length = {file: len(file.read_text().splitlines()) for file in (paths.ROOT / "ecsupport").rglob("*.py")}
+    assert not {file.name: lines for file, lines in length.items() if lines > 350}
+
+
 def test_closure_misses_no_import_of_the_house():
     """It follows absolute imports and no `__init__.py` above a module: so nothing else may stand in the package."""
     for file in sorted((paths.ROOT / "ecsupport").rglob("*.py")):
