@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ecsupport import outputs
 from ecsupport.core import paths, progress, tables
-from ecsupport.core.artefacts import locked, replacing, sha256
+from ecsupport.core.artefacts import replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.failures import DONE, FAILED, explain, leave, say
@@ -249,18 +251,12 @@ def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _owned(run: Run) -> Iterator[None]:
     """Hold the run's lock: the system frees it when its owner dies, so that a dead owner never blocks."""
-    deadline = time.monotonic() + PATIENCE
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(run.notebooks / ".lock", wait=False))
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"another process is working on {run.name} in {run.notebooks}. Wait for it, or stop it"
-                    ) from None
-                time.sleep(0.2)
+    try:
+        held = FileLock(run.notebooks / ".lock").acquire(timeout=PATIENCE)
+    except Timeout:
+        problem = f"another process is working on {run.name} in {run.notebooks}"
+        raise UserError(f"{problem}. Wait for it, or stop it") from None
+    with held:
         yield
 
 

@@ -44,13 +44,13 @@ def iteration():
     data = images(settings.image_size)
 
     def run(model):
-        made = training.Run(training.start(model, settings, 1), data, 1)
+        made = training.TranslatorTraining(training.start(model, settings, 1), data, 1)
         return made, lambda: training.demand_finite(made.take_step(), 1)
 
     with reproducible(1):
         runs = {model: run(model) for model in MODELS if model != "unguided"}
         batch = training.batch(data["mri"], data["us"], settings, 1, 0)
-        naked = bare(training.Run(training.start("cyclegan", settings, 1), data, 1), *batch)
+        naked = bare(training.TranslatorTraining(training.start("cyclegan", settings, 1), data, 1), *batch)
         seconds = interleaved(*(step for _, step in runs.values()), naked)
     of = dict(zip([*runs, "bare"], seconds, strict=True))
     yield Measure("CycleGAN, one step", float(np.median(of["cyclegan"])) * 1000, "ms")
@@ -71,7 +71,7 @@ def mixed_precision():
     for precision, order in (("float32", torch.contiguous_format), ("bfloat16", torch.channels_last)):
         settings = Settings.of(size, precision=precision)
         translator = training.start("sg_cyclegan", settings, 1).to("cuda", memory_format=order)
-        made = training.Run(translator, images(settings.image_size), 1)
+        made = training.TranslatorTraining(translator, images(settings.image_size), 1)
         steps.append(lambda made=made: (made.take_step(), torch.cuda.synchronize()))
     whole, mixed = interleaved(*steps)
     yield Measure.ratio("SG-CycleGAN, 256 px: TF32 over bfloat16", whole, mixed, MIXED, at_least=True)

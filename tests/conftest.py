@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from ecsupport.core import progress
-from ecsupport.core.artefacts import locked
 
 settings.register_profile("own", deadline=None)  # how long an example takes decides nothing
 settings.register_profile("ci", deadline=None, derandomize=True)  # a reader's machine looks for new ones, CI does not
@@ -76,7 +76,7 @@ def smoke(tmp_path_factory, ecsupport):
     base = tmp_path_factory.getbasetemp()
     base = base.parent if PARALLEL else base
     folder, outcome = base / "smoke", base / "smoke.txt"
-    with locked(base / "smoke.lock"):  # the other test processes wait for the one that runs it
+    with FileLock(base / "smoke.lock"):  # the other test processes wait for the one that runs it
         if not outcome.is_file():
             done = ecsupport("reproduce", "--profile", "smoke", ECSUPPORT_WORKSPACE=folder)
             outcome.write_text("whole" if done.returncode == 0 else done.stderr)

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecsupport.audit import published
 from ecsupport.audit.arithmetic import VERDICTS, sd_range
 from ecsupport.audit.compatible import FIVE
 from ecsupport.audit.rules import AUDIT_COLUMNS, RULES_FILE, audit, load_rules, rule_functions, worst
 from ecsupport.core.errors import UserError
 from ecsupport.evaluation.classification import Counts, metrics_from_counts
+from ecsupport.paper import published
 
 NAMES = dict(zip(FIVE, ("Sensitivity", "Specificity", "Accuracy", "Precision", "F1-score"), strict=True))
 

@@ -18,7 +18,6 @@ from ecsupport.evaluation.bootstrap import (
     bootstrap_counts,
     design_effect,
     make_units,
-    paired_difference,
     resampled_metrics,
     statistic_interval,
     summary,
@@ -233,36 +232,6 @@ def test_replay_from_counts_is_the_image_bootstrap():
     np.testing.assert_allclose(replayed.estimate[:5], resampled.estimate[:5], rtol=0, atol=1e-15)
     for metric in range(5):
         assert stats.ks_2samp(replayed.values[:, metric], resampled.values[:, metric]).pvalue > 1e-4
-
-
-def test_paired_difference_is_taken_resample_by_resample():
-    y, a, patient = images(13, 200, images_per_patient=4)
-    b = np.clip(a + np.random.default_rng(14).normal(0, 0.1, 200), 0, 1)
-    for unit in UNITS:
-        paired = paired_difference(y, a, b, patient, unit=unit, rng=np.random.default_rng(3), n_resamples=300)
-        alone = [
-            bootstrap(y, score, patient, unit=unit, rng=np.random.default_rng(3), n_resamples=300) for score in (a, b)
-        ]
-        assert np.array_equal(paired.values, alone[0].values - alone[1].values)
-        assert np.array_equal(paired.estimate, alone[0].estimate - alone[1].estimate)
-        assert paired.unit == unit
-    other = bootstrap(y, b, patient, unit=unit, rng=np.random.default_rng(4), n_resamples=300)
-    assert (paired.values.std(axis=0) < 0.75 * (alone[0].values - other.values).std(axis=0)).all()  # pairing pays
-
-
-def test_a_model_does_not_differ_from_itself_but_for_its_threshold():
-    y, score, patient = images(15, 100)
-    same = paired_difference(y, score, score, patient, unit="patient", rng=np.random.default_rng(5), n_resamples=50)
-    assert not same.values.any()
-    moved = paired_difference(
-        y, score, score, None, unit="image", rng=np.random.default_rng(5), n_resamples=50, thresholds=(0.3, 0.7)
-    )
-    sensitivity, specificity, auc = (
-        moved.values[:, METRICS.index(m)] for m in ("sensitivity", "specificity", "roc_auc")
-    )
-    assert (sensitivity > 0).all()
-    assert (specificity < 0).all()
-    assert not auc.any()
 
 
 def test_any_number_of_models_share_the_draws():

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from ecsupport.audit.checklists import COLUMNS, STATUSES, SUBJECTS, load_checklists, parts, summary
-from ecsupport.audit.published import PAPER, load_numbers
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import ROOT
+from ecsupport.paper.published import PAPER, load_numbers
 
 README = (PAPER / "README.md").read_text(encoding="utf-8")
 SECTION = README.partition("## Reporting checklists")[2].partition("\n## ")[0]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from ecsupport import bench, engine
 from ecsupport.core import paths
-from ecsupport.core.artefacts import locked
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import index, readme
@@ -377,7 +377,7 @@ def test_a_lock_is_waited_for_as_long_as_a_dead_owners_children_take(house, monk
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(house.workspace))
     monkeypatch.setattr(engine, "PATIENCE", 0.3)
     run = engine.Run.open()
-    with locked(run.notebooks / ".lock"), pytest.raises(UserError, match="another process"), engine._owned(run):
+    with FileLock(run.notebooks / ".lock"), pytest.raises(UserError, match="another process"), engine._owned(run):
         pass
     with engine._owned(run):
         pass

@@ -129,7 +129,7 @@ def test_the_same_code_learns_nothing_from_shuffled_labels(smoke, monkeypatch):
         validation_image=pixels["v"],
         validation_label=saying_nothing(validation, rng),
     )
-    network = training.restore(ensure(training.spec(training.Settings.of(profile), data, 42)))
+    network = training.restore(ensure(training.network_spec(training.Settings.of(profile), data, 42)))
     score = training.predict(network, images.load(unseen, profile.image_size))
     found = auc_interval(unseen["label"].to_numpy(), score, unseen["patient_id"].to_numpy())
     assert abs(found.auc - 0.5) < 3 * np.hypot(found.standard_error, LUCK)  # on all but one in 400 processors

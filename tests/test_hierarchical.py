@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ecsupport.core.errors import UserError
-from ecsupport.evaluation.bootstrap import Resamples, paired_difference
+from ecsupport.evaluation.bootstrap import Resamples, bootstrap
 from ecsupport.evaluation.classification import METRICS, metrics
 from ecsupport.evaluation.hierarchical import SCOPES, difference_table, hierarchical_difference, p_value, smallest
 
@@ -64,13 +64,15 @@ def test_trainings_alike_in_everything_leave_the_difference_between_two_models()
     rng = np.random.default_rng(2)
     y, patient = np.repeat(np.arange(30) % 2, 4), np.repeat(np.arange(30), 4)
     a, b = rng.normal(size=(2, 120)) + y
-    once = paired_difference(y, a, b, patient, unit="patient", rng=np.random.default_rng(3), n_resamples=300)
+    of_a, of_b = (  # on the same draws
+        bootstrap(y, score, patient, unit="patient", rng=np.random.default_rng(3), n_resamples=300) for score in (a, b)
+    )
     for n_seeds in (1, 5):
         many = hierarchical_difference(
             y, [a] * n_seeds, [b] * (n_seeds + 1), patient, rng=np.random.default_rng(3), n_resamples=300
         )
-        np.testing.assert_allclose(many.values, once.values, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(many.estimate, once.estimate, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(many.values, of_a.values - of_b.values, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(many.estimate, of_a.estimate - of_b.estimate, rtol=0, atol=1e-12)
 
 
 def test_the_estimate_is_the_difference_of_mean_metrics():

@@ -42,7 +42,7 @@ def pool():
 @pytest.fixture(scope="module")
 def trained(pool):
     steps = SMOKE.screening.instrument_steps
-    return features.restore(artefacts.ensure(features.spec(pool, steps, 42)))
+    return features.restore(artefacts.ensure(features.extractor_spec(pool, steps, 42)))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_random_weights_are_refused(real):
 
 def test_a_network_that_need_not_tell_the_modality_is_refused(pool, real):
     steps = SMOKE.screening.instrument_steps
-    blind = features.restore(artefacts.ensure(features.spec(pool, steps, 42, tasks=("centre", "diagnosis"))))
+    blind = features.restore(artefacts.ensure(features.extractor_spec(pool, steps, 42, tasks=("centre", "diagnosis"))))
     got = accept(blind, real)
     assert not got.accepted
     assert all(reason.startswith("mri: distance ") for reason in got.reasons)
@@ -169,15 +169,17 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("instrument", [features, segmenter])
-def test_a_raised_revision_makes_another_artefact(instrument, monkeypatch):
-    before = instrument.spec("some deposit", 2, 5).key()
+@pytest.mark.parametrize(
+    ("instrument", "spec"), [(features, features.extractor_spec), (segmenter, segmenter.segmenter_spec)]
+)
+def test_a_raised_revision_makes_another_artefact(instrument, spec, monkeypatch):
+    before = spec("some deposit", 2, 5).key()
     monkeypatch.setattr(instrument, "REVISION", instrument.REVISION + 1)
-    assert instrument.spec("some deposit", 2, 5).key() != before
+    assert spec("some deposit", 2, 5).key() != before
 
 
 def test_an_artefact_of_another_task_list_is_restored_as_such():
-    folder = artefacts.ensure(features.spec(tiny(), 2, 5, tasks=("modality",)))
+    folder = artefacts.ensure(features.extractor_spec(tiny(), 2, 5, tasks=("modality",)))
     assert list(features.restore(folder).heads) == ["modality"]
 
 

@@ -16,7 +16,6 @@ from ecsupport.evaluation.intervals import (
     LeftOut,
     bca,
     correlation_within_patients,
-    difference_intervals,
     intervals,
     intraclass_correlation,
     leave_one_out,
@@ -209,19 +208,6 @@ def test_percentile_is_the_summary_of_table_6():
     table = percentile(resamples, 0.9)
     pd.testing.assert_frame_equal(table[["low", "high"]], summary(resamples, 0.9)[["low", "high"]])
     assert table["method"].tolist() == ["percentile"] * 5 + ["undefined"]
-
-
-def test_intervals_of_a_difference():
-    y, a, patient = images(13, 120, 2, shift=3.0)
-    _, b, _ = images(14, 120, 2, shift=0.5)
-    table = difference_intervals(y, a, b, patient, unit="patient", rng=np.random.default_rng(15), n_resamples=1000)
-    turned = difference_intervals(y, b, a, patient, unit="patient", rng=np.random.default_rng(15), n_resamples=1000)
-    assert (table["method"] == "bca").all()
-    assert (table["low"] > 0).all()
-    np.testing.assert_allclose(table["low"], -turned["high"], atol=1e-12)
-    same = difference_intervals(y, a, a, patient, unit="patient", rng=np.random.default_rng(15), n_resamples=50)
-    assert (same["method"] == "constant").all()
-    assert (same[["low", "high"]] == 0).all(axis=None)
 
 
 @settings(max_examples=25, deadline=None)

@@ -108,10 +108,10 @@ def test_a_size_that_is_no_number_of_pixels_is_refused_before_any_image_is_read(
         cohort_images.stream(None, size)
 
 
-@pytest.mark.parametrize("instrument", [features, segmenter])
-def test_no_instrument_is_trained_on_other_arrays(tmp_path, monkeypatch, instrument):
+@pytest.mark.parametrize("spec", [features.extractor_spec, segmenter.segmenter_spec])
+def test_no_instrument_is_trained_on_other_arrays(tmp_path, monkeypatch, spec):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
     numbers = {"centre": [0, 1], "diagnosis": [0, 1], "modality": [0, 1], "invasion": [0, 1]}
     data = deposit(image=GOOD / 255, labels=GOOD % 5, **{name: np.array(values) for name, values in numbers.items()})
     with pytest.raises(UserError, match=r"float64 of shape \(2, 64, 64\).*np.rint"):
-        ensure(instrument.spec(data, 1, 1))
+        ensure(spec(data, 1, 1))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsupport.audit import published
 from ecsupport.core.errors import UserError
+from ecsupport.paper import published
 
 FACTORS = {"": "1", "%": "0.01", "K": "1e3", "M": "1e6", "G": "1e9", "GHz": "1e9", " GFLOPs": "1e9", " s": "1"}
 METRICS = ["Accuracy", "Sensitivity", "Specificity", "Precision", "F1-score", "ROC AUC"]

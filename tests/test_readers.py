@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from ecsupport.audit.published import load_numbers, table
 from ecsupport.core.errors import UserError
 from ecsupport.evaluation import mrmc
-from ecsupport.evaluation.bootstrap import paired_difference, summary
+from ecsupport.evaluation.bootstrap import summary
+from ecsupport.evaluation.hierarchical import hierarchical_difference
 from ecsupport.evaluation.mrmc import analyse, jackknife, jackknife_covariance, obuchowski_rockette
 from ecsupport.evaluation.reader_simulation import RoeMetz, call_probability, simulate_roe_metz, simulate_sonographers
 from ecsupport.evaluation.readers import (
@@ -23,6 +23,7 @@ from ecsupport.evaluation.readers import (
     reader_intervals,
     two_sided_p,
 )
+from ecsupport.paper.published import load_numbers, table
 
 FIGURES = (mrmc.roc_auc, mrmc.sensitivity, mrmc.specificity)
 
@@ -337,9 +338,7 @@ def test_model_against_readers():
     got = against_model(y, calls, score, patient, rng=np.random.default_rng(1), n_resamples=6000)
     single, mean = got[got["reader"] == "2"].set_index("metric"), got[got["reader"] == MEAN].set_index("metric")
     other = summary(
-        paired_difference(
-            y, score, calls[:, 1], patient, unit="patient", rng=np.random.default_rng(2), n_resamples=6000
-        )
+        hierarchical_difference(y, [score], [calls[:, 1]], patient, rng=np.random.default_rng(2), n_resamples=6000)
     ).loc[list(TABLE_8)]
     np.testing.assert_allclose(single["difference"], other["estimate"])
     np.testing.assert_allclose(single[["low", "high"]], other[["low", "high"]], atol=0.01)

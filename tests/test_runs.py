@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ecsupport.audit.published import load_numbers
 from ecsupport.evaluation.runs import LABELS, beside_published, mean_roc, metric_runs, sensitivity_at
+from ecsupport.paper.published import load_numbers
 
 TRUTH = np.repeat([1, 0], 50)
 

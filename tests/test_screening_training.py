@@ -22,7 +22,7 @@ from ecsupport.screening.batches import Batches
 from ecsupport.screening.inputs import augment, to_input
 from ecsupport.screening.selection import RULES, all_positive, area, select, validate
 from ecsupport.screening.settings import Settings
-from ecsupport.screening.training import predict, restore, spec
+from ecsupport.screening.training import network_spec, predict, restore
 
 SIZE = 32
 TINY = Settings(
@@ -59,7 +59,7 @@ def deposit(count=18, easy=False, **changes):
 
 @pytest.fixture(scope="module")
 def trained():
-    return artefacts.ensure(spec(TINY, deposit(), 42))
+    return artefacts.ensure(network_spec(TINY, deposit(), 42))
 
 
 # which weights are kept
@@ -133,9 +133,10 @@ def test_validation_by_hand():
 
 def test_runs_that_share_their_start_differ_in_the_second_phase_alone(trained):
     sharing, images = replace(TINY, shared_start=42), deposit()
-    assert spec(sharing, images, 42) == spec(TINY, images, 42)  # the run whose first phase it is
+    assert network_spec(sharing, images, 42) == network_spec(TINY, images, 42)  # the run whose first phase it is
     own, other = (
-        pd.read_csv(folder / "history.csv") for folder in (trained, artefacts.ensure(spec(sharing, images, 142)))
+        pd.read_csv(folder / "history.csv")
+        for folder in (trained, artefacts.ensure(network_spec(sharing, images, 142)))
     )
     first = own["phase"] == 1
     pd.testing.assert_frame_equal(other[first], own[first])
@@ -169,7 +170,7 @@ def test_every_rule_selects_by_its_own_criterion_while_training(monkeypatch):
     names = ("sensitivity", "specificity", "auc")
     monkeypatch.setattr(training.selection, "validate", lambda *_: dict(zip(names, next(scripted), strict=True)))
     settings = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False, mixed_steps=8, real_steps=0)
-    table = pd.read_csv(artefacts.ensure(spec(settings, deposit(), 77)) / "history.csv")
+    table = pd.read_csv(artefacts.ensure(network_spec(settings, deposit(), 77)) / "history.csv")
     chosen = {name: table.loc[table[name], "step"].tolist() for name in table if name.startswith("chosen")}
     assert chosen == {"chosen": [6], "chosen_sensitivity": [2], "chosen_auc": [4]}
 
@@ -177,11 +178,11 @@ def test_every_rule_selects_by_its_own_criterion_while_training(monkeypatch):
 def test_a_rule_keeps_its_weights_alone():
     small = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False)
     names = {
-        rules: {f.name for f in artefacts.ensure(spec(replace(small, rules=rules), deposit(), 1)).glob("w*.pt")}
+        rules: {f.name for f in artefacts.ensure(network_spec(replace(small, rules=rules), deposit(), 1)).glob("w*.pt")}
         for rules in (("dual",), ("auc", "sensitivity"))
     }
     assert names == {("dual",): {"weights.pt"}, ("auc", "sensitivity"): {"weights_auc.pt", "weights_sensitivity.pt"}}
-    folder = artefacts.ensure(spec(replace(small, rules=("auc", "sensitivity")), deposit(), 1))
+    folder = artefacts.ensure(network_spec(replace(small, rules=("auc", "sensitivity")), deposit(), 1))
     first, auc = (restore(folder, **rule).state_dict() for rule in ({}, {"rule": "auc"}))
     assert all(torch.equal(first[name], auc[name]) for name in auc)
     with pytest.raises(UserError, match="weights.pt is not a readable checkpoint"):
@@ -256,26 +257,26 @@ OF_LSNET = {"training", "distillation", "mobilevit", "sparse_attention"}
 )
 def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_other(monkeypatch, changes, parts):
     settings = replace(TINY, **changes)
-    before = spec(settings, deposit(), 42)
+    before = network_spec(settings, deposit(), 42)
     assert set(before.arguments["revision"]) == parts
     modules = {"training": training, "distillation": distillation, "mobilevit": lsnet.mobilevit}
     modules |= {"sparse_attention": lsnet.sparse_attention, "released": lsnet.released}
     for name, module in modules.items():
         with monkeypatch.context() as patch:
             patch.setattr(module, "REVISION", module.REVISION + 1)
-            after = spec(settings, deposit(), 42)
+            after = network_spec(settings, deposit(), 42)
         assert (after.key() != before.key()) == (name in parts), name
         assert after.group == before.group
     patch = dict.fromkeys(lsnet.comparators.REVISIONS, 2)
     monkeypatch.setattr(lsnet.comparators, "REVISIONS", patch)
-    assert (spec(settings, deposit(), 42).key() != before.key()) == ("configuration" in parts)
+    assert (network_spec(settings, deposit(), 42).key() != before.key()) == ("configuration" in parts)
 
 
 def test_a_checkpoint_of_an_older_revision_is_refused(tmp_path):
-    one = spec(TINY, deposit(), 42)
+    one = network_spec(TINY, deposit(), 42)
     arguments = {k: v for k, v in one.arguments.items() if k != "settings"}
     older = {**arguments, "revision": {**arguments["revision"], "training": 0}}
-    training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), **older).keep()
+    training.ScreeningTraining(tmp_path, TINY, artefacts.withdraw(deposit()), **older).keep()
     with pytest.raises(UserError, match="checkpoint of another configuration: revision was {.*'training': 0"):
         one.make(tmp_path, **one.arguments)
 
@@ -285,7 +286,7 @@ def test_a_checkpoint_of_an_older_revision_is_refused(tmp_path):
 
 def test_seeds_differ_in_weights_images_and_crops():
     arrays = artefacts.withdraw(deposit())
-    runs = [training.Run(None, TINY, arrays, seed, "cpu") for seed in (1, 2)]
+    runs = [training.ScreeningTraining(None, TINY, arrays, seed, "cpu") for seed in (1, 2)]
     for role in ("network", "teacher"):
         pairs = zip(*(run.learners[role].network.parameters() for run in runs), strict=True)
         assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)
@@ -335,14 +336,14 @@ def test_without_a_second_phase_a_class_may_be_synthetic_alone():
     label = pictures(18)[1]
     changes = {"network": "mobilenet_v2", "guidance": "none", "knowledge": False, "mixed_steps": 2}
     data = deposit(real=label == 0)
-    assert (artefacts.ensure(spec(replace(TINY, **changes, real_steps=0), data, 1)) / "weights.pt").is_file()
+    assert (artefacts.ensure(network_spec(replace(TINY, **changes, real_steps=0), data, 1)) / "weights.pt").is_file()
     with pytest.raises(UserError, match="no positive real training image"):
-        artefacts.ensure(spec(replace(TINY, **changes), data, 1))
+        artefacts.ensure(network_spec(replace(TINY, **changes), data, 1))
 
 
 def test_without_a_second_phase_the_weights_of_the_first_are_kept():
     one_phase = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False, real_steps=0)
-    table = pd.read_csv(artefacts.ensure(spec(one_phase, deposit(), 42)) / "history.csv")
+    table = pd.read_csv(artefacts.ensure(network_spec(one_phase, deposit(), 42)) / "history.csv")
     assert set(table["phase"]) == {1}
     assert table.loc[table["chosen"], "step"].tolist() == [select(table[table["step"] > one_phase.mixed_steps / 2])]
 
@@ -388,7 +389,7 @@ def test_half_of_the_rate_moves_simulators_half_as_far_and_all_else_as_before():
 
 def test_at_the_end_the_simulators_rest_while_all_else_learns(tmp_path):
     arrays = artefacts.withdraw(deposit())
-    run, batches = training.Run(tmp_path, TINY, arrays, 1, "cpu"), Batches(arrays, TINY, 1)
+    run, batches = training.ScreeningTraining(tmp_path, TINY, arrays, 1, "cpu"), Batches(arrays, TINY, 1)
     for step in range(TINY.steps):
         before = {name: p.detach().clone() for name, p in run.student.network.named_parameters()}
         run.step(step, batches.at(step), run.teach(step, batches.at(step), {"label"}))
@@ -425,7 +426,7 @@ def test_a_learnable_task_is_learnt_and_noise_is_not():
     settings = Settings.of(profiles.load("smoke"), "lsnet_dense", stem_stride=1, batch=8, mixed_steps=40, real_steps=20)
     # 40 + 40 images: by chance the area lies within three standard errors of one half, .3 to .7
     for easy, low, high in ((True, 0.9, 1.0), (False, 0.3, 0.7)):
-        network = restore(artefacts.ensure(spec(settings, deposit(40, easy=easy), 1)))
+        network = restore(artefacts.ensure(network_spec(settings, deposit(40, easy=easy), 1)))
         image, label, _ = pictures(80, 7, easy)
         assert low <= validate(label, predict(network, image))["auc"] <= high
 
@@ -456,7 +457,7 @@ def test_profiles_give_settings_for_every_network():
 )
 def test_every_ablation_trains(changes):
     settings = replace(TINY, mixed_steps=1, real_steps=1, **changes)
-    folder = artefacts.ensure(spec(settings, deposit(), 1))
+    folder = artefacts.ensure(network_spec(settings, deposit(), 1))
     assert (folder / "teacher.pt").is_file() == settings.taught
     terms = pd.read_csv(folder / "history.csv").dropna(axis=1, how="all").columns
     assert ("distillation" in terms) == settings.knowledge
@@ -509,12 +510,12 @@ def test_settings_that_do_not_go_together_are_refused(changes, message):
 )
 def test_unusable_images_are_refused_with_one_message(changes, message):
     with pytest.raises(UserError, match=message):
-        artefacts.ensure(spec(TINY, deposit(**changes), 1))
+        artefacts.ensure(network_spec(TINY, deposit(**changes), 1))
 
 
 def test_more_keys_than_tokens_are_refused():
     with pytest.raises(UserError, match="key_share = 2.0 asks for 32 of N = 16 keys"):
-        artefacts.ensure(spec(replace(TINY, key_share=2.0), deposit(), 1))
+        artefacts.ensure(network_spec(replace(TINY, key_share=2.0), deposit(), 1))
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_checkpoint(tmp_path, monkeypatch):
@@ -529,7 +530,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_checkpoint(tmp_pat
         return result
 
     monkeypatch.setattr(training.distillation, "learn", faulty)
-    one = spec(TINY, deposit(), 3)
+    one = network_spec(TINY, deposit(), 3)
     with pytest.raises(TrainingError, match=r"'simulation' is nan at step 4. The last good checkpoint is .*last.pt"):
         one.make(tmp_path, **one.arguments)
     assert torch.load(tmp_path / "last.pt")["state"]["done"] == 2
@@ -540,13 +541,13 @@ import os, signal
 from pathlib import Path
 from ecsupport.core import artefacts
 from ecsupport.screening import training
-step = training.Run.step
+step = training.ScreeningTraining.step
 def dying(self, number, *rest):
     if number == {at}:
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, number, *rest)
-training.Run.step = dying
-artefacts.ensure(training.spec(training.Settings(**{settings}), {data!r}, 42))
+training.ScreeningTraining.step = dying
+artefacts.ensure(training.network_spec(training.Settings(**{settings}), {data!r}, 42))
 """
 
 
@@ -561,7 +562,7 @@ def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
         killed = subprocess.run([sys.executable, "-c", script], env=os.environ | workspace, check=False)
         assert killed.returncode == -signal.SIGKILL
         assert len(list((tmp_path).rglob("last.pt"))) == 1
-        resumed = artefacts.ensure(spec(TINY, data, 42))
+        resumed = artefacts.ensure(network_spec(TINY, data, 42))
     names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
     assert len(names) == 7
     for name in names:
@@ -571,7 +572,7 @@ def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
 
 def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
-    run = spec(TINY, deposit(), 42)
+    run = network_spec(TINY, deposit(), 42)
     torn = artefacts.place(run)[0].with_suffix(".resumable") / "last.pt"
     torn.parent.mkdir(parents=True)
     torn.write_bytes((trained / "weights.pt").read_bytes()[:1000])
@@ -599,7 +600,7 @@ def content(folder):
 @pytest.fixture(scope="module")
 def alone():
     """What each student leaves that was taught alone."""
-    return [content(artefacts.ensure(spec(settings, deposit(), 42))) for settings in STUDENTS.values()]
+    return [content(artefacts.ensure(network_spec(settings, deposit(), 42))) for settings in STUDENTS.values()]
 
 
 def elsewhere(patch, folder, *seeds):
@@ -607,7 +608,7 @@ def elsewhere(patch, folder, *seeds):
     arrays = {name: np.array(a) for name, a in artefacts.withdraw(deposit()).items()}
     patch.setenv("ECSUPPORT_WORKSPACE", str(folder))
     data = artefacts.deposit(**arrays)
-    return [spec(settings, data, seed) for seed in seeds or [42] for settings in STUDENTS.values()]
+    return [network_spec(settings, data, seed) for seed in seeds or [42] for settings in STUDENTS.values()]
 
 
 def test_students_of_one_teacher_learn_as_if_alone(alone, tmp_path, monkeypatch):
@@ -629,7 +630,7 @@ def test_several_groups_and_a_divided_one_end_in_the_same_bits(alone, tmp_path, 
 
 def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone, tmp_path, monkeypatch):
     specs = elsewhere(monkeypatch, tmp_path)
-    keep, kept = training.Run.keep, []
+    keep, kept = training.ScreeningTraining.keep, []
     lessons, teach = [], training.distillation.teach
 
     def dying(run):
@@ -639,7 +640,7 @@ def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone
         keep(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Run, "keep", dying)
+        patch.setattr(training.ScreeningTraining, "keep", dying)
         with pytest.raises(KeyboardInterrupt):
             artefacts.ensure_all(specs)
     done = [torch.load(path)["state"]["done"] for path in tmp_path.rglob("last.pt")]
@@ -690,7 +691,7 @@ def test_every_profile_leaves_the_rules_something_to_choose_from(name):
 
 def test_runs_without_a_teacher_are_trained_alone(tmp_path):
     untaught = replace(TINY, guidance="simulator", knowledge=False)
-    wanted = [(tmp_path / str(seed), dict(spec(untaught, deposit(), seed).arguments)) for seed in (1, 2)]
+    wanted = [(tmp_path / str(seed), dict(network_spec(untaught, deposit(), seed).arguments)) for seed in (1, 2)]
     with pytest.raises(ValueError, match="or none"):
         next(training.train_together(wanted))
 
@@ -699,7 +700,7 @@ def test_runs_without_a_teacher_are_trained_alone(tmp_path):
 def test_students_share_a_teacher_unless_it_would_be_another(field):
     dense = {"guidance": "none"} if field == "network" else {}
     settings = replace(TINY, **{field: OTHER[field]}, **dense)
-    one, other = spec(TINY, deposit(), 42), spec(settings, deposit(), 42)
+    one, other = network_spec(TINY, deposit(), 42), network_spec(settings, deposit(), 42)
     assert (one.group == other.group) == (field in training.STUDENTS_OWN)
     if field not in training.STUDENTS_OWN:
         with pytest.raises(ValueError, match="different teachers"):
@@ -707,13 +708,15 @@ def test_students_share_a_teacher_unless_it_would_be_another(field):
 
 
 def test_other_seeds_and_images_have_other_teachers_and_who_has_none_is_in_no_group():
-    groups = [spec(TINY, data, seed).group for data in (deposit(), deposit(20)) for seed in (42, 43)]
+    groups = [network_spec(TINY, data, seed).group for data in (deposit(), deposit(20)) for seed in (42, 43)]
     assert len(set(groups)) == 4
-    assert spec(replace(TINY, guidance="simulator", knowledge=False), deposit(), 42).group == ""
+    assert network_spec(replace(TINY, guidance="simulator", knowledge=False), deposit(), 42).group == ""
 
 
 def test_random_keys_are_restored_where_runs_share_their_start():
-    folder = artefacts.ensure(spec(replace(STUDENTS["random"], shared_start=42, rules=("dual",)), deposit(), 142))
+    folder = artefacts.ensure(
+        network_spec(replace(STUDENTS["random"], shared_start=42, rules=("dual",)), deposit(), 142)
+    )
     table = pd.read_csv(folder / "history.csv")
     image, label, _ = pictures(12, 1)
     seen = validate(label, predict(restore(folder), image))
@@ -723,8 +726,8 @@ def test_random_keys_are_restored_where_runs_share_their_start():
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
-    one = spec(TINY, deposit(), 42)
-    run = training.Run(tmp_path, TINY, artefacts.withdraw(deposit()), 42, "cpu", data=deposit())
+    one = network_spec(TINY, deposit(), 42)
+    run = training.ScreeningTraining(tmp_path, TINY, artefacts.withdraw(deposit()), 42, "cpu", data=deposit())
     run.keep()
     with pytest.raises(UserError, match="checkpoint of another configuration: seed was 42 and is now 43"):
         one.make(tmp_path, **{**one.arguments, "seed": 43})

@@ -38,7 +38,7 @@ def deposit(rows, order=None):
 
 
 def trained(data):
-    return segmenter.restore(artefacts.ensure(segmenter.spec(data, STEPS, 42)))
+    return segmenter.restore(artefacts.ensure(segmenter.segmenter_spec(data, STEPS, 42)))
 
 
 STEPS = SMOKE.screening.instrument_steps // 2  # enough to be accepted; the notebooks train for all

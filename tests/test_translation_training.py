@@ -57,7 +57,7 @@ def trained(tmp_path_factory):
     """A short run of each model: its spec and its folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path_factory.mktemp("trained")))
-        specs = {model: training.spec(model, deposit(), small(), 3) for model in FIVE}
+        specs = {model: training.translator_spec(model, deposit(), small(), 3) for model in FIVE}
         yield {model: (spec, artefacts.ensure(spec)) for model, spec in specs.items()}
 
 
@@ -93,7 +93,7 @@ def test_the_same_run_twice_is_the_same_bytes_and_another_seed_is_not(trained, s
     spec, folder = trained["cyclegan"]
     deposit()
     again = artefacts.ensure(spec)
-    other = artefacts.ensure(training.spec("cyclegan", deposit(), small(), 4))
+    other = artefacts.ensure(training.translator_spec("cyclegan", deposit(), small(), 4))
     for name in ("weights.pt", "losses.csv", "snapshots.npy"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
         assert (other / name).read_bytes() != (folder / name).read_bytes()
@@ -104,7 +104,7 @@ def test_losses_fall_on_two_images(model):
     settings = small(width=8, steps=80, learning_rate=2e-3)
     two = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
     with core_training.reproducible():
-        run = training.Run(training.start(model, settings, 1), two, 1)
+        run = training.TranslatorTraining(training.start(model, settings, 1), two, 1)
         values = pd.DataFrame([run.take_step() for _ in range(settings.steps)])
     kept = {name: weight for name, weight in run.translator.weights.items() if name not in ("gan", "domain")}
     values["kept"] = sum(weight * values[name] for name, weight in kept.items())
@@ -117,7 +117,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(model, tmp_path):
     images = {"mri": pictures(4, 5), "us": pictures(5, 4), "show": pictures(4, 1)}
 
     def run(steps, before=None):
-        made = training.Run(training.start(model, small(), 1), images, 1)
+        made = training.TranslatorTraining(training.start(model, small(), 1), images, 1)
         if before:
             made.set_state(core_training.load(before, {}))
         for _ in range(steps):
@@ -134,7 +134,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(model, tmp_path):
 
 def gradient_of_discriminators(images, monkeypatch, **others):
     """What a step left in the discriminators' gradients, and its generator's loss for them, part by part."""
-    run = training.Run(training.start("sg_cyclegan", small(accumulation=3, **others), 1), images, 1)
+    run = training.TranslatorTraining(training.start("sg_cyclegan", small(accumulation=3, **others), 1), images, 1)
     monkeypatch.setattr(run.optimisers["discriminators"], "step", lambda: None)
     run.take_step()
     return torch.cat([p.grad.flatten() for p in run.translator.discriminator_parameters()])
@@ -144,7 +144,7 @@ def test_discriminators_that_are_not_frozen_also_learn_from_the_generators_term(
     """The released loop: cleared in the first part alone, they keep the generators' gradient of the other parts."""
     images = {"mri": pictures(4, 6), "us": pictures(5, 6), "show": pictures(4, 1)}
     clean, spoilt = (gradient_of_discriminators(images, monkeypatch, unfrozen=on) for on in (False, True))
-    run = training.Run(training.start("sg_cyclegan", small(accumulation=3, unfrozen=True), 1), images, 1)
+    run = training.TranslatorTraining(training.start("sg_cyclegan", small(accumulation=3, unfrozen=True), 1), images, 1)
     added = torch.zeros_like(clean)
     for part in (1, 2):
         mri, us = training.batch(images["mri"], images["us"], run.settings, 1, part)
@@ -158,7 +158,7 @@ def test_discriminators_that_are_not_frozen_also_learn_from_the_generators_term(
 
 def test_an_accumulated_step_moves_the_weights_once_on_all_its_batches():
     images = {"mri": pictures(4, 6), "us": pictures(5, 6), "show": pictures(4, 1)}
-    run = training.Run(training.start("cyclegan", small(accumulation=2, steps=10), 1), images, 1)
+    run = training.TranslatorTraining(training.start("cyclegan", small(accumulation=2, steps=10), 1), images, 1)
     parts = [training.batch(images["mri"], images["us"], run.settings, 1, n) for n in (0, 1)]
     t = run.translator
     for n, (mri, us) in enumerate(parts):
@@ -173,7 +173,7 @@ def test_an_accumulated_step_moves_the_weights_once_on_all_its_batches():
 def test_mixed_precision_computes_nearly_the_same(model):
     images = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
     whole, mixed = (
-        training.Run(training.start(model, small(precision=precision), 1), images, 1).take_step()
+        training.TranslatorTraining(training.start(model, small(precision=precision), 1), images, 1).take_step()
         for precision in ("float32", "bfloat16")
     )
     assert whole != mixed
@@ -183,7 +183,7 @@ def test_mixed_precision_computes_nearly_the_same(model):
 @pytest.mark.parametrize("part", ["generators", "discriminators", "auxiliary"])
 def test_every_optimiser_moves_its_own_networks(part):
     images = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
-    run = training.Run(training.start("sg_cyclegan", small(), 1), images, 1)
+    run = training.TranslatorTraining(training.start("sg_cyclegan", small(), 1), images, 1)
     before = [p.detach().clone() for group in run.optimisers[part].param_groups for p in group["params"]]
     run.take_step()
     run.take_step()  # in the first, the domain term weighs nothing
@@ -193,7 +193,7 @@ def test_every_optimiser_moves_its_own_networks(part):
 
 def test_discriminators_see_fakes_of_the_pool(monkeypatch):
     images = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
-    run = training.Run(training.start("cyclegan", small(pool=2), 1), images, 1)
+    run = training.TranslatorTraining(training.start("cyclegan", small(pool=2), 1), images, 1)
     for pool in run.pools.values():
         pool.images = [torch.full((1, SIZE, SIZE), 0.25)] * 2
     seen = []
@@ -247,7 +247,7 @@ def test_the_learning_rate_is_constant_and_then_falls_to_nothing():
     assert settings.rate(175) == pytest.approx(1e-4)
     assert settings.rate(299) == pytest.approx(2e-4 / 250)
     images = {"mri": pictures(4, 2), "us": pictures(5, 2), "show": pictures(4, 1)}
-    run = training.Run(training.start("cyclegan", small(), 1), images, 1)
+    run = training.TranslatorTraining(training.start("cyclegan", small(), 1), images, 1)
     run.step = 12
     run.take_step()
     used = {group["lr"] for optimiser in run.optimisers.values() for group in optimiser.param_groups}
@@ -276,19 +276,19 @@ import os, signal
 from ecsupport.core import artefacts
 from tests.test_translation_training import deposit, small
 from ecsupport.translation import training
-step = training.Run.take_step
+step = training.TranslatorTraining.take_step
 def dying(self):
     if self.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self)
-training.Run.take_step = dying
-artefacts.ensure(training.spec("sg_cyclegan", deposit(), small(steps=40), 3))
+training.TranslatorTraining.take_step = dying
+artefacts.ensure(training.translator_spec("sg_cyclegan", deposit(), small(steps=40), 3))
 """
 
 
 def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, monkeypatch):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "whole"))
-    spec = training.spec("sg_cyclegan", deposit(), small(steps=40), 3)
+    spec = training.translator_spec("sg_cyclegan", deposit(), small(steps=40), 3)
     whole = artefacts.ensure(spec)
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "killed"))
     killed = subprocess.run(
@@ -304,8 +304,8 @@ def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, m
     assert state["step"] == 4  # one in two is kept
     (standing.parent / ".checkpoint-torn.pt").write_bytes(b"half")  # as if it had been writing the next
     taken = []
-    step = training.Run.take_step
-    monkeypatch.setattr(training.Run, "take_step", lambda run: taken.append(run.step) or step(run))
+    step = training.TranslatorTraining.take_step
+    monkeypatch.setattr(training.TranslatorTraining, "take_step", lambda run: taken.append(run.step) or step(run))
     resumed = artefacts.ensure(spec)
     assert taken[0] == state["step"]
     assert {f.name for f in resumed.iterdir()} == {f.name for f in whole.iterdir()}
@@ -325,7 +325,7 @@ def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, store, ca
 
 
 def poison_weights(monkeypatch, step):
-    original = training.Run.take_step
+    original = training.TranslatorTraining.take_step
 
     def poisoned(run):
         if run.step == step:
@@ -333,7 +333,7 @@ def poison_weights(monkeypatch, step):
                 run.translator.generator_parameters()[0].fill_(float("nan"))
         return original(run)
 
-    monkeypatch.setattr(training.Run, "take_step", poisoned)
+    monkeypatch.setattr(training.TranslatorTraining, "take_step", poisoned)
 
 
 def poison_images(monkeypatch, step):
@@ -348,7 +348,7 @@ def poison_images(monkeypatch, step):
 
 @pytest.mark.parametrize("poison", [poison_weights, poison_images])
 def test_a_nan_stops_the_training_and_the_last_good_checkpoint_stands(store, monkeypatch, poison):
-    spec = training.spec("sg_cyclegan", deposit(), small(), 3)
+    spec = training.translator_spec("sg_cyclegan", deposit(), small(), 3)
     with monkeypatch.context() as patch:
         poison(patch, 11)
         with pytest.raises(TrainingError, match=r"loss term 'gan' is nan at step 12.*checkpoint is .*checkpoint.pt"):
@@ -361,7 +361,7 @@ def test_a_nan_stops_the_training_and_the_last_good_checkpoint_stands(store, mon
 
 
 def test_weights_that_became_nan_after_the_last_loss_are_not_saved(store, monkeypatch):
-    original = training.Run.take_step
+    original = training.TranslatorTraining.take_step
 
     def poisoned(run):
         values = original(run)
@@ -370,15 +370,15 @@ def test_weights_that_became_nan_after_the_last_loss_are_not_saved(store, monkey
                 run.translator.generator_parameters()[0].fill_(float("nan"))
         return values
 
-    monkeypatch.setattr(training.Run, "take_step", poisoned)
+    monkeypatch.setattr(training.TranslatorTraining, "take_step", poisoned)
     with pytest.raises(TrainingError, match=r"'weights' is nan at step 20"):
-        artefacts.ensure(training.spec("cyclegan", deposit(), small(), 3))
+        artefacts.ensure(training.translator_spec("cyclegan", deposit(), small(), 3))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_other(monkeypatch, model):
     def key(**switches):
-        return training.spec(model, "some deposit", small(**switches), 3).key()
+        return training.translator_spec(model, "some deposit", small(**switches), 3).key()
 
     before, with_regions = key(), key(dynamic_regions=True)
     for name, kind in MODELS.items():
@@ -395,7 +395,9 @@ def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_o
 def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path, store):
     name = deposit()
     settings = small()
-    training_state = training.Run(training.start("cyclegan", settings, 3), artefacts.withdraw(name), 3).state()
+    training_state = training.TranslatorTraining(
+        training.start("cyclegan", settings, 3), artefacts.withdraw(name), 3
+    ).state()
     configuration = {"model": "cyclegan", "data": name, "settings": settings.to_json(), "seed": 4}
     core_training.save(tmp_path / "checkpoint.pt", configuration, training_state)
     with pytest.raises(UserError, match=r"checkpoint of another configuration: seed was 4 and is now 3. Remove it"):
@@ -416,12 +418,12 @@ def test_unsuitable_images_are_one_message(store, wrong, message):
     arrays = {"mri": pictures(1, 4), "us": pictures(2, 4), "show": pictures(3, 1)} | wrong
     name = artefacts.deposit(**{key: array for key, array in arrays.items() if array is not None})
     with pytest.raises(UserError, match=message):
-        artefacts.ensure(training.spec("cyclegan", name, small(), 1))
+        artefacts.ensure(training.translator_spec("cyclegan", name, small(), 1))
 
 
 def test_a_snapshot_does_not_change_what_is_learnt(store):
     often = dataclasses.replace(small(), snapshots=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0))
-    found = [artefacts.ensure(training.spec("cyclegan", deposit(), s, 3)) for s in (small(), often)]
+    found = [artefacts.ensure(training.translator_spec("cyclegan", deposit(), s, 3)) for s in (small(), often)]
     one, other = (training.restore(folder).state_dict() for folder in found)
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -441,7 +443,7 @@ def test_synthetic_images_are_files_in_a_manifest_that_the_cohort_loads(trained,
         }
         for i in range(4)
     ])  # fmt: skip
-    made = artefacts.ensure(synthesis.spec(spec, rows, mri))
+    made = artefacts.ensure(synthesis.synthetic_spec(spec, rows, mri))
     listed = pd.read_csv(made / "manifest.csv")
     assert tuple(listed) == COLUMNS
     kept = ["patient_id", "centre", "sequence", "diagnosis", "invasion_depth", "visible", "label"]
@@ -454,6 +456,6 @@ def test_synthetic_images_are_files_in_a_manifest_that_the_cohort_loads(trained,
     assert np.array_equal(loaded, translate(training.restore(folder), mri, ("synthetic", 3)))
     assert to_tensor(loaded).std() > 0
     with pytest.raises(ValueError, match=r"4 rows and 3 images"):
-        synthesis.spec(spec, rows, mri[:3])
+        synthesis.synthetic_spec(spec, rows, mri[:3])
     with pytest.raises(ValueError, match=r"all of them MRI"):
-        synthesis.spec(spec, rows.assign(modality="us"), mri)
+        synthesis.synthetic_spec(spec, rows.assign(modality="us"), mri)

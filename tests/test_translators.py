@@ -235,7 +235,7 @@ def test_the_loss_is_the_weighted_sum_of_the_terms_that_have_a_weight(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_generators_please_the_discriminators_of_both_directions(model):
+def test_the_adversarial_term_reaches_the_generators_of_both_directions(model):
     translator = make(model)
     _, terms, cache = translator.generator_step(pictures("x"), pictures("y"), 0.5)
     found = gradients(translator, terms["gan"])

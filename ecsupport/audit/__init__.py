@@ -1,1 +1,1 @@
-"""What the paper prints: its numbers and claims as data, and the rules that hold them against each other."""
+"""The rules that hold what the paper prints against itself."""

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ecsupport.audit.compatible import bounds, exact
-from ecsupport.audit.published import decimals, half_unit
 from ecsupport.core.errors import UserError
+from ecsupport.paper.published import decimals, half_unit
 
 CONSISTENT, INCONSISTENT, UNDECIDED = VERDICTS = ("consistent", "inconsistent", "not decidable")
 MEASURED = {  # rows or columns of the tables that name what is measured

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecsupport.audit.published import PAPER, load_numbers
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.core.paths import ROOT
+from ecsupport.paper.published import PAPER, load_numbers
 
 # fmt: off
 COLUMNS = ["checklist", "item", "topic", "question", "paper", "paper_evidence", "companion", "companion_evidence"]

@@ -17,8 +17,8 @@ from math import ceil, floor, isqrt, prod
 
 import numpy as np
 
-from ecsupport.audit.published import half_unit, parse_printed
 from ecsupport.evaluation.classification import Counts, metrics_from_counts
+from ecsupport.paper.published import half_unit, parse_printed
 
 RUNS = 3
 FIVE = ("sensitivity", "specificity", "accuracy", "precision", "f1")  # what a 2 x 2 table determines

@@ -32,10 +32,10 @@ from ecsupport.audit.compatible import (
     unequal_sizes,
     without_fewest,
 )
-from ecsupport.audit.published import half_unit, parse_printed
 from ecsupport.core.seeds import generator
 from ecsupport.evaluation.bootstrap import bootstrap_counts
 from ecsupport.evaluation.classification import METRICS, Counts
+from ecsupport.paper.published import half_unit, parse_printed
 
 _ERRORS = 4  # standard errors of resampling allowed: one cell in 16,000 would stray further
 _DRAWS = 100_000

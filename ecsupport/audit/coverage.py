@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ecsupport.audit.published import load_numbers
 from ecsupport.core.errors import UserError
+from ecsupport.paper.published import load_numbers
 
 MATCHED, UNEXPLAINED, NOT_FOUND = "in numbers.csv", "unexplained", "row without a number in the text"
 

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from scipy import special, stats
 
-from ecsupport.audit.published import half_unit, parse_printed
+from ecsupport.paper.published import half_unit, parse_printed
 
 METHODS = ("Wald", "Wilson", "Clopper-Pearson")
 _TAIL = 0.025

@@ -13,7 +13,7 @@ from ecsupport.audit.arithmetic import Finding, by_subject, verdict
 from ecsupport.audit.compatible import bounds
 from ecsupport.audit.counts import centre
 from ecsupport.audit.interval_sizes import METHODS, implied_sizes
-from ecsupport.audit.published import half_unit, parse_printed
+from ecsupport.paper.published import half_unit, parse_printed
 
 _Z = 1.959963984540054
 

@@ -24,8 +24,8 @@ import pandas as pd
 
 from ecsupport.audit import arithmetic, counts, intervals, screening
 from ecsupport.audit.arithmetic import Finding
-from ecsupport.audit.published import PAPER
 from ecsupport.core.errors import UserError, row_error
+from ecsupport.paper.published import PAPER
 
 RULE_COLUMNS = ["id", "rule", "cells", "against", "options", "note"]
 AUDIT_COLUMNS = ["id", "table", "row", "column", "printed", "rule", "verdict", "witness"]

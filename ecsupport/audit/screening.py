@@ -10,8 +10,8 @@ import pandas as pd
 
 from ecsupport.audit.arithmetic import CONSISTENT, Finding, one, verdict
 from ecsupport.audit.compatible import bounds, exact
-from ecsupport.audit.published import decimals, half_unit
 from ecsupport.evaluation.screening_value import screening_value
+from ecsupport.paper.published import decimals, half_unit
 
 _FORMULA = {
     "PPV": "ppv",

@@ -113,11 +113,11 @@ def splits_of_patients(images: pd.DataFrame) -> list[tuple[int, str, str]]:
     ]
 
 
-def check_splits(images: pd.DataFrame, where: str = "manifest") -> None:
+def check_splits(images: pd.DataFrame) -> None:
     """UserError naming the rows, from 1, whose patient stands in a second split or pool too."""
     clashes = splits_of_patients(images.reset_index(drop=True))
     if clashes:
-        raise UserError("\n".join(str(row_error(where, row + 1, *words)) for row, *words in clashes[:SHOWN]))
+        raise UserError("\n".join(str(row_error("manifest", row + 1, *words)) for row, *words in clashes[:SHOWN]))
 
 
 def to_csv(images: pd.DataFrame) -> str:

@@ -17,22 +17,21 @@ MODALITIES = ("us", "mri")
 
 @dataclass(frozen=True)
 class Pool:
-    """Patients of one purpose: id prefix, share of carcinomas, modalities, and the `source` written in manifests."""
+    """Patients of one purpose: id prefix, share of carcinomas, and the `source` written in manifests."""
 
     prefix: str
     carcinoma_share: float
-    modalities: tuple[str, ...]
     source: str
 
 
 POOLS = {
-    "carcinoma": Pool("EC", 1.0, ("us",), "phantom"),
-    "control": Pool("NU", 0.0, ("us",), "phantom"),
-    "mri": Pool("MR", 1.0, ("mri",), "phantom"),
-    "extra": Pool("XC", 0.0, ("mri",), "phantom_extra"),
-    "instrument": Pool("IN", 0.5, ("us", "mri"), "instrument"),
-    "tuning_carcinoma": Pool("TC", 1.0, ("us", "mri"), "tuning"),
-    "tuning_control": Pool("TN", 0.0, ("us", "mri"), "tuning"),
+    "carcinoma": Pool("EC", 1.0, "phantom"),
+    "control": Pool("NU", 0.0, "phantom"),
+    "mri": Pool("MR", 1.0, "phantom"),
+    "extra": Pool("XC", 0.0, "phantom_extra"),
+    "instrument": Pool("IN", 0.5, "instrument"),
+    "tuning_carcinoma": Pool("TC", 1.0, "tuning"),
+    "tuning_control": Pool("TN", 0.0, "tuning"),
 }
 _POOL_OF = {pool.prefix: pool for pool in POOLS.values()}
 

@@ -1,1 +1,1 @@
-"""Room 1: paths, profiles, seeds, code digests and artefacts. Imports nothing from the rooms above it."""
+"""Paths, profiles, seeds, code digests and artefacts. Imports nothing from the rooms above it."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -22,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from ecsupport.core import code, paths, progress
 from ecsupport.core.errors import UserError
@@ -82,7 +82,7 @@ def ensure_group(specs: Sequence[Spec]) -> list[Path]:
     with contextlib.ExitStack() as stack:
         lacking, goals = {}, {}
         for folder, key in sorted(wanted):  # two processes lock in one order
-            stack.enter_context(locked(folder.with_suffix(".lock")))
+            stack.enter_context(FileLock(folder.with_suffix(".lock")))  # which the system frees when its owner dies
             if not verified(folder, key):
                 making = stack.enter_context(room(wanted[folder, key], folder))
                 lacking[making], goals[making] = wanted[folder, key], (folder, key)
@@ -218,7 +218,7 @@ def deposit(**arrays: np.ndarray) -> str:
     """
     name = _name_of(arrays)
     folder = paths.store() / "deposits" / name
-    with locked(folder.with_suffix(".lock")):
+    with FileLock(folder.with_suffix(".lock")):
         try:
             withdraw(name)
         except (FileNotFoundError, UserError):
@@ -272,15 +272,6 @@ def sha256(content: bytes | Path) -> str:
         with content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     return hashlib.sha256(content).hexdigest()
-
-
-@contextlib.contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold an advisory lock on `path`; the system frees it when its owner dies. BlockingIOError if not waiting."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
 
 
 @contextlib.contextmanager

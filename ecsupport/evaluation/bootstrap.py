@@ -150,28 +150,6 @@ def bootstrap(
     return Resamples(values[:, 0], estimates[0], unit)
 
 
-def paired_difference(
-    y_true: ArrayLike,
-    score_a: ArrayLike,
-    score_b: ArrayLike,
-    patient_id: ArrayLike | None,
-    *,
-    unit: str,
-    rng: np.random.Generator,
-    n_resamples: int = 10_000,
-    thresholds: tuple[float, float] = (0.5, 0.5),
-) -> Resamples:
-    """Model a less model b in every metric, both on the same resamples of the images that both have scored.
-
-    y_true, score_a, score_b, patient_id: (n,), row i of each is the same image;  thresholds: of a and of b
-    Raises UserError as `resampled_metrics` does.
-    """
-    values, estimates = resampled_metrics(
-        y_true, [score_a, score_b], patient_id, unit=unit, rng=rng, n_resamples=n_resamples, thresholds=thresholds
-    )
-    return Resamples(values[:, 0] - values[:, 1], estimates[0] - estimates[1], unit)
-
-
 def bootstrap_counts(counts: Counts, *, rng: np.random.Generator, n_resamples: int = 10_000) -> Resamples:
     """Replay the image bootstrap of a published experiment from its 2 x 2 table alone (Table 6).
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from ecsupport.core.errors import UserError
-from ecsupport.evaluation.bootstrap import Resamples, Units, bootstrap, make_units, paired_difference, summary
+from ecsupport.evaluation.bootstrap import Resamples, Units, bootstrap, make_units, summary
 from ecsupport.evaluation.classification import METRICS, check_images, make_cells, metrics_of_weights, same_rows
 
 METHODS = ("percentile", "bca")
@@ -152,33 +152,6 @@ def intervals(
     else:
         table = percentile(resamples, level)
     return exact_at_limits(table, y_true, score, patient_id, unit=unit, threshold=threshold, level=level)
-
-
-def difference_intervals(
-    y_true: ArrayLike,
-    score_a: ArrayLike,
-    score_b: ArrayLike,
-    patient_id: ArrayLike | None,
-    *,
-    unit: str,
-    rng: np.random.Generator,
-    n_resamples: int = 10_000,
-    thresholds: tuple[float, float] = (0.5, 0.5),
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """Model a less model b on the same images, with BCa intervals: two trained models, not two ways of training.
-
-    Arguments as for `paired_difference`. Returns the columns of `percentile`; the estimate is a difference, so that
-    no Clopper-Pearson interval applies: two models alike in every image give "constant".
-    """
-    resamples = paired_difference(
-        y_true, score_a, score_b, patient_id, unit=unit, rng=rng, n_resamples=n_resamples, thresholds=thresholds
-    )
-    a, b = (
-        leave_one_out(y_true, score, patient_id, unit=unit, threshold=threshold)
-        for score, threshold in zip((score_a, score_b), thresholds, strict=True)
-    )
-    return bca(resamples, LeftOut(a.values - b.values, a.strata), level)
 
 
 def intraclass_correlation(values: ArrayLike, patient_id: ArrayLike) -> float:

@@ -38,8 +38,8 @@ def noticed(rows: pd.DataFrame, facts: pd.DataFrame | None = None, ignored: Sequ
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def near_duplicates(fingerprint: Sequence[str], group: Sequence[str], most: int = NEAR) -> list[tuple[int, int]]:
-    """Pairs of pictures of two groups whose perceptual hashes differ in at most `most` bits; O(N^2) but fast.
+def near_duplicates(fingerprint: Sequence[str], group: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of pictures of two groups whose perceptual hashes differ in at most `NEAR` bits; O(N^2) but fast.
 
     fingerprint: (N,) hexadecimal, all of one length, a multiple of 8 bytes;  group: (N,) such as the split.
     """
@@ -49,7 +49,7 @@ def near_duplicates(fingerprint: Sequence[str], group: Sequence[str], most: int 
         left, right = np.flatnonzero(group == one), np.flatnonzero(group == two)
         for block in np.array_split(left, 1 + len(left) * len(right) // 4_000_000):
             differ = np.bitwise_count(words[block, None] ^ words[None, right]).sum(axis=2, dtype=np.uint16)
-            pairs += [(int(block[i]), int(right[j])) for i, j in np.argwhere(differ <= most)]
+            pairs += [(int(block[i]), int(right[j])) for i, j in np.argwhere(differ <= NEAR)]
     return pairs
 
 

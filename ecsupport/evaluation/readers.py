@@ -183,9 +183,9 @@ def against_model(
     return pd.DataFrame(rows, columns=["reader", "metric", "difference", "low", "high", "p"])
 
 
-def two_sided_p(resampled: np.ndarray, margin: float = 0.0) -> float:
-    """Twice the smaller share of resamples on either side of the margin, one added to each count; at most 1."""
-    smaller = min((resampled <= margin).sum(), (resampled >= margin).sum())
+def two_sided_p(resampled: np.ndarray) -> float:
+    """Twice the smaller share of resamples on either side of 0, one added to each count; at most 1."""
+    smaller = min((resampled <= 0).sum(), (resampled >= 0).sum())
     return float(min(1.0, 2 * (1 + smaller) / (1 + len(resampled))))
 
 

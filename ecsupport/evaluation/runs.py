@@ -13,13 +13,13 @@ LABELS = dict(zip(METRICS, ("Accuracy", "Sensitivity", "Specificity", "Precision
 Scores = Mapping[str, Sequence[ArrayLike]]  # arm -> one row of scores a training run, each (n,)
 
 
-def metric_runs(truth: ArrayLike, scores: Scores, threshold: float = 0.5) -> pd.DataFrame:
+def metric_runs(truth: ArrayLike, scores: Scores) -> pd.DataFrame:
     """Six metrics of every run: columns arm, run (from 1), metric, value. truth: (n,) 0 or 1."""
     rows = [
         (arm, number, metric, value)
         for arm, runs in scores.items()
         for number, score in enumerate(runs, start=1)
-        for metric, value in metrics(truth, score, threshold=threshold).items()
+        for metric, value in metrics(truth, score).items()
     ]
     return pd.DataFrame(rows, columns=["arm", "run", "metric", "value"])
 
@@ -45,18 +45,18 @@ def beside_published(runs: pd.DataFrame, published: pd.DataFrame, names: Mapping
     return pd.DataFrame(rows, columns=["arm", "metric", "published_mean", "published_sd", "mean", "sd", "runs"])
 
 
-def mean_roc(truth: ArrayLike, scores: Scores, points: int = 101) -> pd.DataFrame:
+def mean_roc(truth: ArrayLike, scores: Scores) -> pd.DataFrame:
     """Mean ROC curve over runs with its SD: arm, false_positive_rate, mean, sd (over the number of runs; NaN for one).
 
-    Each run's true positive rate is read off its curve at evenly spaced false positive rates, linearly between its
+    Each run's true positive rate is read off its curve at 101 evenly spaced false positive rates, linearly between its
     points (Fawcett 2006, vertical averaging).
     """
-    grid = np.linspace(0, 1, points)
+    grid = np.linspace(0, 1, 101)
     parts = []
     for arm, runs in scores.items():
         curves = np.array([np.interp(grid, *roc_curve(truth, score)[:2]) for score in runs])
         curves[:, 0] = 0.0
-        sd = curves.std(axis=0) if len(curves) > 1 else np.full(points, np.nan)
+        sd = curves.std(axis=0) if len(curves) > 1 else np.full(len(grid), np.nan)
         parts.append(pd.DataFrame({"arm": arm, "false_positive_rate": grid, "mean": curves.mean(axis=0), "sd": sd}))
     return pd.concat(parts, ignore_index=True)
 

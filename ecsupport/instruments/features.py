@@ -69,7 +69,7 @@ class Extractor(nn.Module):
         return {task: head(features) for task, head in self.heads.items()}
 
 
-def spec(data: str, steps: int, seed: int, tasks: tuple[str, ...] = TASKS, device: str = "cpu") -> Spec:
+def extractor_spec(data: str, steps: int, seed: int, tasks: tuple[str, ...] = TASKS, device: str = "cpu") -> Spec:
     """The trained extractor as an artefact.
 
     data: the deposit of image (N, S, S) uint8 and of centre, diagnosis and modality, (N,) whole numbers from 0

@@ -86,7 +86,7 @@ class Segmenter(nn.Module):
         return structures, self.judge(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))[:, 0]  # (B, 1) -> (B,)
 
 
-def spec(data: str, steps: int, seed: int, device: str = "cpu") -> Spec:
+def segmenter_spec(data: str, steps: int, seed: int, device: str = "cpu") -> Spec:
     """The trained segmenter as an artefact.
 
     data: the deposit of image (N, S, S) uint8, labels (N, S, S) uint8 and invasion (N,) int64, 1 where the view shows

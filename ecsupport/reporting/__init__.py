@@ -1,1 +1,1 @@
-"""Room 5: the index of notebooks, one style for figures, results as files, the claims ledger and the report."""
+"""The index of notebooks, one style for figures, results as files, the claims ledger and the report."""

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from ecsupport.audit.published import load_claims, load_numbers
 from ecsupport.core.profiles import Run
+from ecsupport.paper.published import load_claims, load_numbers
 from ecsupport.reporting.results import Results, read_results
 
 # fmt: off

@@ -6,7 +6,6 @@ A block stands between `<!-- begin items -->` and `<!-- end items -->`; what is 
 import ast
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from ecsupport.core import paths
 from ecsupport.core.artefacts import replacing
@@ -86,9 +85,9 @@ def with_blocks(text: str) -> str:
     return text
 
 
-def regenerate(file: Path | None = None) -> int:
+def regenerate() -> int:
     """Rewrite the generated blocks of `README.md`; returns the exit status 0."""
-    file = file or paths.ROOT / "README.md"
+    file = paths.ROOT / "README.md"
     text = with_blocks(file.read_text(encoding="utf-8"))
     with replacing(file) as path:
         path.write_text(text, encoding="utf-8")

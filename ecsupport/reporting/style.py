@@ -24,7 +24,6 @@ COLOURS = {  # what a colour means, in every figure alike
 # fmt: on
 SERIES = [PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky", "black")]
 NARROW, WIDE = 3.5, 7.2  # inches: one column, two columns
-FULL_PAGE = (WIDE, 8.5)  # inches
 
 _SETTINGS = {
     "figure.figsize": (WIDE, 3.2),

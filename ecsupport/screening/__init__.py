@@ -1,1 +1,1 @@
-"""Room 3: classifiers that turn ultrasound images into scores (Results, on LSNet; Tables 2 to 5)."""
+"""Classifiers that turn ultrasound images into scores (Results, on LSNet; Tables 2 to 5)."""

@@ -122,7 +122,7 @@ def _positives(sources: Mapping[str, Labelled]) -> int:
 
 
 def deposit(real: Labelled, added: Labelled, validation: Labelled) -> str:
-    """The training set of an arm, as `training.spec` takes it: real images, added ones, and those of the validation.
+    """The training set of an arm, as `training.network_spec` takes it: real images, added ones, validation images.
 
     `real` of the deposit marks the images of the real set: whatever an arm adds, copies and new real positives too, is
     drawn as synthetic images are, so that arms differ in the images alone.

@@ -32,7 +32,7 @@ SCORED = 2**16  # pixels of the first layer's maps
 FILES = {"network": "weights", "teacher": "teacher"}
 
 
-def spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artefacts.Spec:
+def network_spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artefacts.Spec:
     """The trained network as an artefact: weights.pt, teacher.pt where there is one, history.csv.
 
     `data` names a deposit with image (N, S, S) uint8, label (N,) int64, real (N,) bool, validation_image and
@@ -62,7 +62,7 @@ def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str, **_
 
 
 def train(folder: Path, **arguments: Any) -> None:
-    """Train a network, and its teacher where it has one, on a deposit; see `spec` for arguments and what is left.
+    """Train a network, and its teacher where it has one, on a deposit; arguments, and what is left: `network_spec`.
 
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number.
@@ -84,7 +84,7 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator
     with training.reproducible(1):
         runs = []
         for folder, given in wanted:
-            run = Run(folder, arrays=arrays, **{**given, "settings": Settings(**given["settings"])})
+            run = ScreeningTraining(folder, arrays=arrays, **{**given, "settings": Settings(**given["settings"])})
             run.resume()
             runs.append(run)
         batches = Batches(arrays, runs[0].settings, runs[0].seed, runs[0].device)
@@ -154,13 +154,13 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-class Run:
+class ScreeningTraining:
     """A training run under way: student, teacher, targets, history, and the weights that are best so far."""
 
     def __init__(
         self, folder: Path, settings: Settings, arrays: dict[str, np.ndarray], seed: int, device: str, **others: Any
     ) -> None:
-        """`others`: what else its checkpoints belong to, data and revision of `spec`."""
+        """`others`: what else its checkpoints belong to, data and revision of `network_spec`."""
         self.settings, self.arrays, self.seed, self.folder = settings, arrays, seed, folder
         self.configuration = {**asdict(settings), "seed": seed, "device": device, **others}
         self.device = training.device(device)

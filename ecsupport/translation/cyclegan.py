@@ -51,7 +51,7 @@ class CycleGAN(TwoGenerators):
             mri_same, fake_mri = self.to_mri(real, noise[1]).split(sizes)
             mri_again, us_again = self.to_mri(fake_us), self.to_us(fake_mri)
             terms = {
-                "gan": self.pleasing(fake_us, fake_mri),
+                "gan": self.generator_adversarial(fake_us, fake_mri),
                 "cycle": losses.cycle(mri, mri_again, us, us_again),
                 "identity": losses.identity(mri, mri_same, us, us_same),
             }

@@ -72,7 +72,7 @@ class DCLGAN(TwoGenerators):
             fake_us, us_same = self.to_us(real, noise[0]).split(sizes)
             mri_same, fake_mri = self.to_mri(real, noise[1]).split(sizes)
             terms = {
-                "gan": self.pleasing(fake_us, fake_mri),
+                "gan": self.generator_adversarial(fake_us, fake_mri),
                 "contrast": self._contrast(mri, "mri", self.to_us, fake_us, "us", self.to_mri, source)
                 + self._contrast(us, "us", self.to_mri, fake_mri, "mri", self.to_us, source),
                 "identity": losses.identity(mri, mri_same, us, us_same),

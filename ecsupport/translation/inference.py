@@ -19,13 +19,9 @@ def to_grey(images: torch.Tensor) -> np.ndarray:
 
 
 def translate(
-    translator: Translator,
-    images: np.ndarray,
-    seed_words: tuple[str | int, ...],
-    batch: int = 64,
-    direction: str = "mri_to_us",
+    translator: Translator, images: np.ndarray, seed_words: tuple[str | int, ...], batch: int = 64
 ) -> np.ndarray:
-    """Translate (N, S, S) uint8 to the same, `batch` images at a time; UserError for any other array or a wrong size.
+    """Translate MRI (N, S, S) uint8 to ultrasound of the same shape; UserError for any other array or a wrong size.
 
     Image i has noise of its own, named by `seed_words` and i: what comes out does not depend on `batch`.
     """
@@ -34,5 +30,5 @@ def translate(
     for start in range(0, len(images), batch):
         part = to_tensor(images[start : start + batch]).to(device)
         noise = [torch_generator(*seed_words, start + i) for i in range(len(part))]
-        translated.append(to_grey(translator.translate(part, direction, noise)))
+        translated.append(to_grey(translator.translate(part, "mri_to_us", noise)))
     return np.concatenate(translated)

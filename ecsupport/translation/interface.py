@@ -78,7 +78,7 @@ class Translator(nn.Module, ABC):
         """Within, discriminators and `others` judge and do not learn; unless the settings leave them unfrozen."""
         return contextlib.nullcontext() if self.settings.unfrozen else frozen(self.discriminators, *others)
 
-    def pleasing(self, fake_us: torch.Tensor, fake_mri: torch.Tensor) -> torch.Tensor:
+    def generator_adversarial(self, fake_us: torch.Tensor, fake_mri: torch.Tensor) -> torch.Tensor:
         """The generators' side of Equations 2 and 3: how far the fakes are from being taken for real."""
         asked = (("us", fake_us), ("mri", fake_mri))
         return sum(adversarial(self.discriminators[name](fake), True, self.settings.gan_mode) for name, fake in asked)

@@ -138,7 +138,7 @@ class MUNIT(Translator):
             mri_again, us_again = self.to_mri(of_mri, None, own_mri), self.to_us(of_us, None, own_us)
             found = ((self.us_style(fake_us), new_us), (self.mri_style(fake_mri), new_mri))
             terms = {
-                "gan": self.pleasing(fake_us, fake_mri),
+                "gan": self.generator_adversarial(fake_us, fake_mri),
                 "reconstruction": losses.identity(mri, mri_same, us, us_same),
                 "style": sum(functional.l1_loss(*pair) for pair in found),
                 "content": sum(

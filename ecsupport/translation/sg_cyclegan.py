@@ -70,7 +70,7 @@ class SGCycleGAN(Translator):
             mri_again, us_again = self.to_mri(fake_us_features), self.to_us(fake_mri_features)
             reversed_features = losses.reverse_gradient(features, losses.reversal_weight(progress))
             terms = {
-                "gan": self.pleasing(fake_us, fake_mri),
+                "gan": self.generator_adversarial(fake_us, fake_mri),
                 "cycle": losses.cycle(mri, mri_again, us, us_again),
                 "feature": losses.feature_consistency(mri_features, fake_us_features, us_features, fake_mri_features),
                 "domain": losses.domain(*self.classifier(reversed_features).split(sizes)),

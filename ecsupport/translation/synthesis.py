@@ -17,11 +17,13 @@ from ecsupport.translation.inference import translate
 MANIFEST = "manifest.csv"
 
 
-def spec(trained: Spec, rows: pd.DataFrame, images: np.ndarray) -> Spec:
+def synthetic_spec(trained: Spec, rows: pd.DataFrame, images: np.ndarray) -> Spec:
     """The translations of some MRI as an artefact: 00000.png ... in the order of `rows`, and manifest.csv.
 
-    trained: `training.spec` of the translator, made first where it does not stand;  rows: manifest rows of the MRI;
-    images: (N, S, S) uint8, their pixels. Label, patient, centre and findings of an image are those of its MRI.
+    trained: `training.translator_spec` of the translator, made first where it does not stand
+    rows, images: manifest rows of the MRI and their pixels (N, S, S) uint8
+
+    Label, patient, centre and findings of an image are those of its MRI.
     ValueError where rows and images differ in number or a row is no MRI.
     """
     if len(rows) != len(images) or not (rows["modality"] == "mri").all():
@@ -31,11 +33,11 @@ def spec(trained: Spec, rows: pd.DataFrame, images: np.ndarray) -> Spec:
 
 
 def make(folder: Path, trained: dict, data: str) -> None:
-    """Translate a deposit into `folder`; see `spec`."""
+    """Translate a deposit into `folder`; see `synthetic_spec`."""
     source = withdraw(data)
     rows = tables.reread(io.BytesIO(source["rows"].tobytes()))
     named = {name: trained[name] for name in ("model", "data", "seed", "device")}
-    network = ensure(training.spec(settings=training.Settings.from_json(trained["settings"]), **named))
+    network = ensure(training.translator_spec(settings=training.Settings.from_json(trained["settings"]), **named))
     with reproducible(1):
         translator = training.restore(network).to(device(trained["device"]))
         pictures = translate(translator, source["mri"], ("synthetic", trained["seed"]))

@@ -33,7 +33,7 @@ LOG_EVERY = 10  # steps
 CHECKPOINTS = 20  # in a run
 
 
-def spec(model: str, data: str, settings: Settings, seed: int, device: str = "cpu") -> Spec:
+def translator_spec(model: str, data: str, settings: Settings, seed: int, device: str = "cpu") -> Spec:
     """The trained translator `model` as an artefact; `data` is the deposit of mri, us and show, (N, H, W) uint8 each.
 
     It holds weights.pt, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
@@ -76,7 +76,7 @@ def train(
     device: str,
     revision: Mapping[str, int],
 ) -> None:
-    """Algorithm 1: train a translator on a deposit of unpaired images, into `folder` (see `spec`).
+    """Algorithm 1: train a translator on a deposit of unpaired images, into `folder` (see `translator_spec`).
 
     For every batch of MRI x and ultrasound y, with p the share of the run that is done:
     1. Discriminators and domain classifier frozen: translate x and y, translate back, pass each through the generator
@@ -94,7 +94,7 @@ def train(
     configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed, "revision": revision}
     checkpoint = folder / "checkpoint.pt"
     with reproducible(1):
-        run = Run(start(model, s, seed).to(find_device(device)), images, seed)
+        run = TranslatorTraining(start(model, s, seed).to(find_device(device)), images, seed)
         if state := resumed(checkpoint, configuration, device):
             run.set_state(state)
         for step in progress.bar(range(run.step, s.steps), f"{model} {seed}", total=s.steps, done=run.step):
@@ -117,7 +117,7 @@ def train(
     checkpoint.unlink()
 
 
-class Run:
+class TranslatorTraining:
     """A training run between two steps: networks, optimisers, pools, and what has been recorded so far."""
 
     def __init__(self, translator: Translator, images: Mapping[str, np.ndarray], seed: int) -> None:

@@ -60,7 +60,7 @@ class UNIT(Translator):
             again = self.shared(torch.cat([self.from_us(fake_us), self.from_mri(fake_mri)]), None)
             of_mri, of_us = (again + noise_like(again, source)).split(sizes)
             terms = {
-                "gan": self.pleasing(fake_us, fake_mri),
+                "gan": self.generator_adversarial(fake_us, fake_mri),
                 "reconstruction": losses.identity(mri, mri_same, us, us_same),
                 "latent": sum(part.square().mean() for part in latent.split(sizes)),
                 "cycle": losses.cycle(mri, self.to_mri(of_mri), us, self.to_us(of_us)),
