@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ecsupport.cohort import images, manifest, own_manifest
+from ecsupport.cohort import images, manifest, own_manifest, pictures
 from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
 
@@ -108,8 +108,14 @@ def test_names_stay_as_they_are_written(own):
         (changed(2, "invasion_depth", "50"), "row 2, invasion_depth: '50' is no fraction"),
         (changed(2, "invasion_depth", "nan"), "row 2, invasion_depth: 'nan' is no fraction"),
         (changed(1, "visible", "yes"), "row 1, visible: 'yes' is not true or false. Write true"),
-        (changed(2, "centre", "south"), "row 2, centre: patient has a second centre. Give all her images one centre"),
-        (changed(2, "label", "0"), "row 2, label: patient has another label. Give all her images one label"),
+        (
+            changed(2, "centre", "south"),
+            "row 2, centre: patient has a second centre. If these are two women, name them apart",
+        ),
+        (
+            changed(2, "label", "0"),
+            "row 2, label: patient has another label. If these are two women, name them apart",
+        ),
         (changed(3, "centre", "North"), "row 3, centre: 'North' is 'north' of row 1 in another spelling"),
         (changed(3, "patient_id", "p1"), "row 3, patient_id: 'p1' is 'P1' of row 1 in another spelling"),
         (changed(3, "patient_id", "Ｐ1"), "row 3, patient_id: .* in another spelling"),
@@ -148,7 +154,63 @@ def test_a_further_column_is_refused_or_allowed(own):
     with pytest.raises(UserError, match="column 'age' is unknown. Remove it, or allow further columns with"):
         own_manifest.check(file, decode=False).table.refuse()
     checked = own_manifest.check(file, decode=False, allow_extra=True)
-    assert checked.table.ignored == ["age"] and len(checked.rows) == 6
+    assert list(checked.table.ignored) == ["age"] and len(checked.rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("data_split", "x"), ("trainFold", "3"), ("is_test", "1"), ("group", "Val"), ("cv_fold", "2")],
+)
+def test_a_split_under_another_name_is_no_further_column(own, column, value):
+    """Else a new split would be drawn, and women of the owner's test set be trained on."""
+    file = own(lambda f: f.assign(**{column: value}))
+    with pytest.raises(UserError, match=f"column '{column}' looks like 'split'. Rename it to split, or remove it"):
+        own_manifest.check(file, decode=False, allow_extra=True).table.refuse()
+    both = own(lambda f: f.assign(**{column: value, "split": ""}))
+    own_manifest.check(both, decode=False, allow_extra=True).table.refuse()
+
+
+def test_a_hash_that_is_given_is_verified(own, tmp_path):
+    of = {name: pictures.hashes([tmp_path / name])[0] for name, *_ in ROWS}
+    assert len(own_manifest.read(own(lambda f: f.assign(hash=f["image"].map(of).str.upper())))) == 6
+    of["c.png"] = of["b.png"]
+    with pytest.raises(UserError, match="row 4, hash: not the SHA-256 of the file. Fetch the file again"):
+        own_manifest.read(own(lambda f: f.assign(hash=f["image"].map(of))))
+    with pytest.raises(UserError, match="column 'source' is unknown"):
+        own_manifest.read(own(lambda f: f.assign(source="phantom")))
+
+
+@pytest.mark.parametrize("name", ["l" * 300, "l" * 5000, "fifo.png", "link.png", "/dev/null", "\u0001.png"])
+def test_what_is_no_file_is_named_whatever_it_is(own, tmp_path, name):
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "link.png").symlink_to("nowhere")
+    with pytest.raises(UserError) as caught:
+        own_manifest.read(own(changed(2, "image", name)))
+    (line,) = [line for line in str(caught.value).splitlines() if "row 2, image: " in line and "control" not in line]
+    assert len(line) < 400 and f"Write {name}" not in line
+
+
+def test_a_file_that_cannot_be_read_hides_no_other_mistake(own, monkeypatch):
+    def sha256(file):
+        if getattr(file, "name", "") == "c.png":
+            raise OSError(5, "Input/output error")
+        return original(file)
+
+    original = pictures.sha256
+    monkeypatch.setattr(pictures, "sha256", sha256)
+    lines = own_manifest.check(own(changed(1, "visible", "7")), decode=True).table.report()
+    assert len(lines) == 2 and "row 1, visible" in lines[0]
+    assert "row 4, image: the file cannot be read (Input/output error)" in lines[1]
+
+
+def test_what_passes_is_not_kept_as_a_fault_of_the_picture(own, tmp_path, monkeypatch):
+    """A file server that has an old copy for a moment: the next run reads the picture as it is."""
+    read = pictures.content
+    monkeypatch.setattr(pictures, "content", lambda manifest, name, known: read(manifest, name, "0" * 64))
+    with pytest.raises(UserError, match="has changed since it was listed. Start the run again"):
+        own_manifest.read(own())
+    monkeypatch.setattr(pictures, "content", read)
+    assert len(own_manifest.read(own())) == 6
 
 
 # --- one picture under two names ------------------------------------------------------------------------------------
@@ -165,6 +227,15 @@ def test_one_picture_stands_for_one_patient_class_split_and_modality(own, tmp_pa
     message = f"row {row}, image: the same picture as in row 1 under another .*{column}.* Keep the row that is true"
     with pytest.raises(UserError, match=message):
         own_manifest.read(own(lambda _: changed(row, column, value)(frame)))
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {"compress_level": 1}), ("BMP", {}), ("TIFF", {})])
+def test_the_same_grey_levels_in_another_file_are_the_same_picture(own, tmp_path, kind, options):
+    Image.open(tmp_path / "a/1.png").save(tmp_path / "b.png", kind, **options)
+    with pytest.raises(
+        UserError, match="row 3, image: the same picture as in row 1 under another patient_id and label"
+    ):
+        own_manifest.read(own())
 
 
 def test_a_link_to_a_picture_is_that_picture(own, tmp_path):
@@ -211,6 +282,9 @@ def cut(raw):
     [
         (b"", "no picture"),
         (b"patient,diagnosis\n", "no picture"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (saved(GREY, "EPS"), "no picture of PNG"),  # Pillow would start another program
+        (saved(GREY, "PPM").replace(b"255", b"65535", 1) + bytes(2000), "no picture of PNG"),
         (cut(saved(GREY, "PNG")), "truncated"),
         (cut(saved(GREY, "JPEG")), "truncated"),
         (saved(GREY, "PNG")[:40], ".+"),
@@ -271,7 +345,7 @@ def test_check_says_what_the_manifest_holds(own, ecsupport, tmp_path):
     done = ecsupport("check", file)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{file}: 48 images of 48 patients from 2 centres; no picture opened")
-    assert "a centre with one class only" in done.stdout and "not square" not in done.stdout
+    assert "centres with one class only" in done.stdout and "not square" not in done.stdout
     done = ecsupport("check", file, "--pixels")
     assert done.returncode == 0 and "every picture decoded" in done.stdout and "not square" in done.stdout
 
@@ -287,7 +361,7 @@ def test_check_names_everything_and_exits_with_2(own, ecsupport, tmp_path):
     assert done.stderr.splitlines() == [
         f"{file}, row 1, split: 'val' is no split. Write validation",
         f"{file}, row 2, image: 'a\\\\2.png' has back-slashes. Write a/2.png",
-        f"{file}, row 4, image: cannot read the image (no picture). Export it as 8-bit PNG",
+        f"{file}, row 4, image: cannot read the image (no picture of {pictures.KINDS}). Export it as 8-bit PNG",
     ]
     done = ecsupport("check", file)
     assert done.returncode == 2 and "column 'ward' is unknown" in done.stderr and "c.png" not in done.stderr

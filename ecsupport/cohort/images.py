@@ -70,10 +70,9 @@ def make_files(folder: Path, images: list[str], hashes: list[str], size: int, ma
     """Read a block of files into `folder`; UserError where one cannot be read, or is not the file of that hash."""
     pixels = []
     for name, listed in progress.bar(list(zip(images, hashes, strict=True)), "images"):
+        raw = pictures.content(manifest, name, listed)
         try:
-            picture, _ = pictures.decode(pictures.content(Path(manifest).parent / name, listed))
-        except pictures.Changed as error:
-            raise row_error(manifest, name, str(error), "Start the run again") from error
+            picture, _ = pictures.decode(raw)
         except ValueError as error:
             raise row_error(manifest, name, f"cannot read the image ({error})", pictures.EXPORT) from error
         pixels.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))

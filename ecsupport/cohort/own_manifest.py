@@ -1,6 +1,7 @@
 """A person's own manifest: read strictly, every mistake named at once, in the table and in the pictures."""
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Mapping
@@ -52,6 +53,10 @@ GUESSES = {  # column -> what people write -> what is meant
 }
 
 
+OPTIONAL = tuple(column for column in COLUMNS if column not in (*REQUIRED, "source"))
+SPLIT_WORDS = {"split", "splits", "fold", "folds", "train", "partition", "subset", "holdout"}  # in a column's name
+
+
 @dataclass(frozen=True)
 class Checked:
     """A manifest that was looked through: its mistakes, its rows (`manifest.COLUMNS`), what its pictures tell.
@@ -67,10 +72,10 @@ class Checked:
 def read(path: Path, workers: int = 1) -> pd.DataFrame:
     """The rows of a person's manifest, in their order; missing optional columns are filled with what is not known.
 
-    Columns as in `manifest.COLUMNS`; `hash` is the SHA-256 of each file. Every picture is decoded once; further columns
-    are allowed here. UserError with a line for every kind of mistake, see `check`.
+    Columns as in `manifest.COLUMNS`; `hash` is the SHA-256 of each file. Every picture is decoded once. UserError with
+    a line for every kind of mistake, see `check`.
     """
-    checked = check(path, decode=True, allow_extra=True, workers=workers)
+    checked = check(path, decode=True, workers=workers)
     checked.table.refuse()
     return checked.rows
 
@@ -80,7 +85,8 @@ def check(path: Path, *, decode: bool, allow_extra: bool = False, workers: int =
 
     UserError only where the file is no table (see `tables.read`).
     """
-    table = tables.read(path, REQUIRED, [c for c in COLUMNS if c not in REQUIRED], OTHER_NAMES, allow_extra)
+    table = tables.read(path, REQUIRED, OPTIONAL, OTHER_NAMES, allow_extra)
+    _check_other_splits(table)
     if not table.numbers:
         table.add("no rows", "Write one row an image", [None])
     frame = pd.DataFrame(table.columns, index=pd.Index(table.numbers, name="row"), dtype="str")
@@ -89,16 +95,7 @@ def check(path: Path, *, decode: bool, allow_extra: bool = False, workers: int =
     _check_patients(table, frame)
     files = _check_files(table, frame)
     _check_classes(table, frame)
-    facts = None
-    if decode and files.any():
-        shown = frame.loc[files, ["image"]]
-        shown["hash"] = pictures.hashes([path.parent / name for name in shown["image"]])
-        frame.loc[files, "hash"] = shown["hash"]
-        facts = pictures.facts(shown, path, workers)
-        for fault, rows in facts.groupby("fault").groups.items():
-            if fault:
-                table.add(f"cannot read the image ({fault})", pictures.EXPORT, rows, "image")
-        _check_same_pictures(table, frame[files], shown["hash"])
+    facts = _check_pictures(table, frame, files, workers) if decode and files.any() else None
     return Checked(table, None if table.mistakes else _typed(frame), facts)
 
 
@@ -111,6 +108,16 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         visible=seen.astype(bool) if seen.notna().all() else seen.astype(object).where(seen.notna(), pd.NA),
         source="file",
     ).reset_index(drop=True)
+
+
+def _check_other_splits(table: Table) -> None:
+    """Note a further column that seems to hold a split where the manifest has none: a new one would be drawn."""
+    words = {*SPLITS, *POOL_SPLITS.values(), *GUESSES["split"]}
+    for name, cells in table.ignored.items() if "split" not in table.columns else ():
+        held = {cell.casefold() for cell in cells} - {""}
+        named = {word.lower() for word in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
+        if named & SPLIT_WORDS or {"is", "test"} <= named or (held and held <= words):
+            table.add(f"column {tables.shown(name)} looks like 'split'", "Rename it to split, or remove it")
 
 
 def _check_cells(table: Table, frame: pd.DataFrame) -> None:
@@ -137,7 +144,7 @@ def _refuse_unknown(table: Table, cells: pd.Series, known: pd.Series, problem: s
     for value, rows in cells[~known & (cells != "")].groupby(cells).groups.items():
         small = str(value).casefold()
         guess = guesses.get(small) or (small if small in {*SPLITS, *POOL_SPLITS.values(), *MODALITIES} else None)
-        table.add(f"{value!r} {problem}", f"Write {guess}" if guess else remedy, rows, column)
+        table.add(f"{tables.shown(value)} {problem}", f"Write {guess}" if guess else remedy, rows, column)
 
 
 def _check_patients(table: Table, frame: pd.DataFrame) -> None:
@@ -151,9 +158,9 @@ def _check_patients(table: Table, frame: pd.DataFrame) -> None:
         ("centre", named["centre"].mask(named["centre"] == ""), "a second centre"),
         ("label", label.where(label.isin([0, 1])), "another label"),
     ):
-        other = values.notna() & values.ne(values.groupby(named["patient_id"]).transform("first"))
-        remedy = f"Give all her images one {column}"
-        table.add(f"patient has {problem}", remedy, named.index[other], column)
+        first = values.groupby(named["patient_id"]).transform("first")
+        remedy = f"If these are two women, name them apart, e.g. by centre; if one, give all her images one {column}"
+        table.add(f"patient has {problem}", remedy, named.index[values.notna() & values.ne(first)], column)
     for row, problem, remedy in splits_of_patients(frame):
         table.add(problem, remedy, [row], "split")
 
@@ -162,43 +169,49 @@ def _check_files(table: Table, frame: pd.DataFrame) -> pd.Series:
     """Whether each row names a file; notes rows that do not, and files that are listed twice."""
     folder = table.path.parent
     states = [_state(folder / name) if name else None for name in frame["image"]]
-    found = pd.Series([state is not None for state in states], index=frame.index, dtype=bool)
+    regular = [state is not None and stat.S_ISREG(state.st_mode) for state in states]
+    found = pd.Series(regular, index=frame.index, dtype=bool)
     if "image" not in table.columns:
         return found
     listings: dict[Path, dict[str, str]] = {}
     for row, name in frame.loc[~found & (frame["image"] != ""), "image"].items():
         table.add(*_missing(folder, name, listings), [row], "image")
     first: dict[tuple[int, int], int] = {}
-    for row, state in zip(frame.index, states, strict=True):
-        if state and (before := first.setdefault(state, row)) != row:
+    for row, state, file in zip(frame.index, states, regular, strict=True):
+        if file and (before := first.setdefault((state.st_dev, state.st_ino), row)) != row:
             one, two = (os.path.realpath(folder / frame.at[r, "image"]) for r in (before, row))
             if one == two:
                 table.add(f"image listed twice, first in row {before}", "Remove one of the rows", [row], "image")
     return found
 
 
-def _state(file: Path) -> tuple[int, int] | None:
-    """What tells a file from others, None where there is none."""
+def _state(file: Path) -> os.stat_result | None:
+    """What the system tells of a path, None where there is nothing or it is no path."""
     try:
-        state = file.stat()
+        return file.stat()
     except (OSError, ValueError):
         return None
-    return (state.st_dev, state.st_ino) if stat.S_ISREG(state.st_mode) else None
 
 
 def _missing(folder: Path, name: str, listings: dict[Path, dict[str, str]]) -> tuple[str, str]:
     """Problem and remedy of a path that names no file; `listings` keeps what stands in the folders looked into."""
     slashed = name.replace("\\", "/")
-    if slashed != name and (folder / slashed).is_file():
-        return f"{name!r} has back-slashes", f"Write {slashed}"
     path = folder / slashed
-    if path.is_dir():
-        return f"{name!r} is a folder", "Write one row an image"
+    if state := _state(path):
+        if slashed != name and stat.S_ISREG(state.st_mode):
+            return f"{tables.shown(name)} has back-slashes", f"Write {slashed}"
+        kind = "a folder" if stat.S_ISDIR(state.st_mode) else "no regular file"
+        return f"{tables.shown(name)} is {kind}", "Write one row an image"
     if path.parent not in listings:
-        there = path.parent.iterdir() if path.parent.is_dir() else ()
-        listings[path.parent] = {_plain(file.name): file.name for file in there}
-    if near := listings[path.parent].get(_plain(path.name)):
-        return f"image file {name!r} does not exist", f"Write {Path(slashed).with_name(near).as_posix()}"
+        try:
+            listings[path.parent] = {_plain(file.name): file.name for file in path.parent.iterdir()}
+        except (OSError, ValueError):
+            listings[path.parent] = {}
+    near = listings[path.parent].get(_plain(path.name))
+    if near == path.name:
+        return f"{tables.shown(name)} is a link to nothing", "Mend the link, or remove the row"
+    if near:
+        return f"image file {tables.shown(name)} does not exist", f"Write {Path(slashed).with_name(near).as_posix()}"
     return "image file does not exist", "Give its path relative to the manifest"
 
 
@@ -206,11 +219,32 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _check_same_pictures(table: Table, frame: pd.DataFrame, hashes: pd.Series) -> None:
-    """Note a picture that stands under two patients, labels, splits or modalities, by its bytes."""
+def _check_pictures(table: Table, frame: pd.DataFrame, files: pd.Series, workers: int) -> pd.DataFrame:
+    """Decode every file; notes what cannot be taken, a wrong hash, and a picture that stands under two names.
+
+    Fills the column `hash` of the frame; returns what the pictures tell (see `pictures.facts`).
+    """
+    shown, given = frame.loc[files, ["image"]], frame.loc[files, "hash"].str.lower()
+    shown["hash"] = pictures.hashes([table.path.parent / name for name in shown["image"]])
+    for row in shown.index[shown["hash"].str.len() != pictures.DIGITS]:  # why it cannot be read stands there
+        table.add(f"the file cannot be read ({shown.at[row, 'hash']})", "Look after the file", [row], "image")
+    shown = shown[shown["hash"].str.len() == pictures.DIGITS]
+    frame.loc[shown.index, "hash"] = shown["hash"]
+    other = (given != "") & given.ne(shown["hash"])
+    table.add("not the SHA-256 of the file", "Fetch the file again, or empty the cell", given.index[other], "hash")
+    facts = pictures.facts(shown, table.path, workers)
+    for fault, rows in facts.groupby("fault").groups.items():
+        if fault:
+            table.add(f"cannot read the image ({fault})", pictures.EXPORT, rows, "image")
+    _check_same_pictures(table, frame.loc[shown.index], facts["pixels"].dropna())
+    return facts
+
+
+def _check_same_pictures(table: Table, frame: pd.DataFrame, pixels: pd.Series) -> None:
+    """Note a picture that stands under two patients, labels, splits or modalities, by its grey levels."""
     told = frame[["patient_id", "label", "split", "modality"]]
     told = told.assign(split=told["split"].where(told["split"].isin(PLACES), ""))
-    for _, rows in hashes[hashes.duplicated(keep=False)].groupby(hashes).groups.items():
+    for _, rows in pixels[pixels.duplicated(keep=False)].groupby(pixels).groups.items():
         for row in rows[1:]:
             differs = [c for c in told if len({told.at[row, c], told.at[rows[0], c]} - {""}) > 1]
             if differs:

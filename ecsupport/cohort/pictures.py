@@ -15,28 +15,44 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecsupport.core import progress
 from ecsupport.core.artefacts import Spec, ensure_all, sha256
+from ecsupport.core.errors import row_error
 
 BLOCK = 512
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")  # EPS and others would start a program
+KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"
+DIGITS = 64  # of a SHA-256
 LARGEST = 40_000_000  # pixels; more is a scan or a mosaic, and decoding it takes the memory of a whole batch
 ORIENTATION = 274  # EXIF tag
 BITS = 258  # TIFF tag
 FINGERPRINT = 16  # side of the perceptual hash, in bits
 BLACK = 4  # grey level up to which a border counts as black
 EXPORT = "Export it as 8-bit PNG"
+FACTS = (
+    *("fault", "format", "mode", "width", "height", "orientation", "transparent"),
+    *("pixels", "two_valued", "border", "black_border", "fingerprint"),
+)
 
 
 def hashes(files: list[Path]) -> list[str]:
-    """SHA-256 of the files' bytes, in their order."""
+    """SHA-256 of each file's bytes, DIGITS hexadecimal digits; where it cannot be read, why, in fewer letters."""
+
+    def one(file: Path) -> str:
+        try:
+            return sha256(file)
+        except OSError as error:
+            return (error.strerror or "unreadable")[: DIGITS - 1]
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(sha256, files))
+        return list(pool.map(one, files))
 
 
 def facts(images: pd.DataFrame, manifest: Path, workers: int = 1) -> pd.DataFrame:
     """What each picture of a manifest (columns image, hash) tells, in its order; decoded once and kept in the store.
 
     Columns: fault (why it cannot be taken, or empty), format, mode, width, height (pixels, as stored), orientation
-    (EXIF, 1 upright), transparent, two_valued, border (mean grey level of the outermost pixels, 0 to 255), black_border
-    (their share that is black), fingerprint (perceptual hash, see `fingerprint`).
+    (EXIF, 1 upright), transparent, pixels (SHA-256 of the grey levels), two_valued, border (mean grey level of the
+    outermost pixels, 0 to 255), black_border (their share that is black), fingerprint (perceptual hash, see
+    `fingerprint`). UserError where a file was changed or lost since its hash was taken.
     """
     blocks = [images.iloc[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
     specs = [
@@ -44,33 +60,30 @@ def facts(images: pd.DataFrame, manifest: Path, workers: int = 1) -> pd.DataFram
         for b in blocks
     ]
     rows = [row for folder in ensure_all(specs, workers, "pictures") for row in json.loads(_text(folder))]
-    return pd.DataFrame(rows, index=images.index)
+    return pd.DataFrame(rows, index=images.index, columns=list(FACTS))
 
 
 def make_facts(folder: Path, images: list[str], hashes: list[str], manifest: str) -> None:
     """Write `facts.json` of a block of pictures into `folder`; see `facts`."""
     rows = []
     for name, known in progress.bar(list(zip(images, hashes, strict=True)), "pictures"):
+        raw = content(manifest, name, known)
         try:
-            pixels, told = decode(content(Path(manifest).parent / name, known))
+            pixels, told = decode(raw)
             rows.append({"fault": "", **told, **_seen(np.asarray(pixels))})
         except ValueError as error:
             rows.append({"fault": str(error)})
     (folder / "facts.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
-class Changed(ValueError):
-    """A file holds other bytes than those it was listed with."""
-
-
-def content(file: Path, known: str) -> bytes:
-    """Bytes of a file whose SHA-256 is known; Changed where they are others, ValueError where it cannot be read."""
+def content(manifest: str, name: str, known: str) -> bytes:
+    """Bytes of a manifest's file whose SHA-256 is known; UserError where they are others by now, or cannot be read."""
     try:
-        raw = file.read_bytes()
+        raw = (Path(manifest).parent / name).read_bytes()
     except OSError as error:
-        raise ValueError(f"it cannot be read: {error.strerror}") from None
+        raise row_error(manifest, name, f"the image cannot be read ({error.strerror})", "Start the run again") from None
     if sha256(raw) != known:
-        raise Changed("the image has changed since it was listed")
+        raise row_error(manifest, name, "the image has changed since it was listed", "Start the run again")
     return raw
 
 
@@ -81,7 +94,7 @@ def decode(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
     than LARGEST pixels.
     """
     try:
-        with Image.open(io.BytesIO(raw)) as picture:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > LARGEST:
                 raise ValueError(f"{width:,} x {height:,} pixels, more than {LARGEST:,}")
@@ -94,10 +107,10 @@ def decode(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
             upright, transparent = _on_black(ImageOps.exif_transpose(picture))
             return upright.convert("L"), {**told, "orientation": int(orientation), "transparent": transparent}
     except UnidentifiedImageError:
-        raise ValueError("no picture") from None
+        raise ValueError("DICOM" if raw[128:132] == b"DICM" else f"no picture of {KINDS}") from None
     except Image.DecompressionBombError:
         raise ValueError(f"more than {LARGEST:,} pixels") from None
-    except ValueError:
+    except (ValueError, MemoryError):
         raise
     except Exception as error:  # a decoder may raise anything on a broken file
         raise ValueError(str(error) or type(error).__name__) from error
@@ -116,6 +129,7 @@ def fingerprint(pixels: np.ndarray) -> str:
 def _seen(pixels: np.ndarray) -> dict[str, Any]:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     return {
+        "pixels": sha256(f"{pixels.shape} ".encode() + pixels.tobytes()),
         "two_valued": Image.fromarray(pixels).getcolors(2) is not None,
         "border": round(float(border.mean()), 2),
         "black_border": round(float((border <= BLACK).mean()), 4),

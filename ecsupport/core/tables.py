@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # columns of our own tables that hold names
 WORDS = ("image", "patient_id", "centre", "modality", "sequence", "diagnosis", "split", "source", "hash", "reader")
-INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"  # byte-order mark and blanks of no width
+NO_WIDTH = ("Cf", "Cc")  # Unicode's categories of signs that nobody sees
+WIDEST = 60  # characters of a cell that a message shows
 ALIKE = 0.8  # share of letters from which a column's name looks like a known one
 SHOWN = 20  # mistakes that an error message lists
 AS_CSV = "Save it as comma-separated UTF-8 (CSV)"
@@ -41,14 +42,14 @@ class Mistake:
 class Table:
     """Columns of text, the number of each row in the file, and what was found wrong so far.
 
-    `ignored` are columns that nobody asked for and that were allowed.
+    `ignored` are columns that nobody asked for and that were allowed, with their cells.
     """
 
     path: Path
     columns: dict[str, list[str]]
     numbers: list[int]
     mistakes: list[Mistake] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
+    ignored: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, problem: str, remedy: str, rows: Iterable[int | None] = (0,), column: str = "") -> None:
         """Note one mistake in each of the rows, which are numbers of the file."""
@@ -95,7 +96,7 @@ def read(
     table, rows = Table(path, {}, []), _rows(path, _text(path))
     header = next(filter(any, rows), [])
     if header and header[0].lower().startswith("sep="):
-        table.add(f"the first line is {header[0]!r}, which only Excel understands", "Remove that line")
+        table.add(f"the first line is {shown(header[0])}, which only Excel understands", "Remove that line")
         header = next(rows, [])
     names = _named_columns(table, header, (*required, *optional), other_names or {}, allow_extra)
     for name in required:
@@ -110,11 +111,12 @@ def read(
             table.add(problem, "Quote a cell that holds a comma", [number])
             continue
         for name, place in names.items():
-            if len(row[place].splitlines()) > 1:
-                table.add("a line break within the cell", "Remove it", [number], name)
+            if not row[place].isprintable() and any(unicodedata.category(sign) == "Cc" for sign in row[place]):
+                table.add("a line break or another control character within the cell", "Remove it", [number], name)
         table.numbers.append(number)
         cells.append(row)
     table.columns = {name: [row[place] for row in cells] for name, place in names.items()}
+    table.ignored = {name: [row[header.index(name)] for row in cells] for name in table.ignored}
     return table
 
 
@@ -139,14 +141,29 @@ def other_spellings(table: Table, column: str) -> None:
     for row, name in zip(table.numbers, table.columns[column], strict=True):
         first, where = seen.setdefault(canonical(name), (name, row))
         if name != first:
-            problem = f"{name!r} is {first!r} of row {where} in another spelling"
+            problem = f"{shown(name)} is {shown(first)} of row {where} in another spelling"
             table.add(problem, "Spell both alike, or tell them apart by more than that", [row], column)
 
 
 def canonical(name: str) -> str:
-    """A name without what a person does not see or mean: form of its letters, case, blanks, a trailing ".0"."""
-    text = unicodedata.normalize("NFKC", name).translate(dict.fromkeys(map(ord, INVISIBLE))).casefold()
-    return re.sub(r"(?<=\d)\.0$", "", " ".join(unicodedata.normalize("NFKC", text).split()))
+    """A name without what a person does not see or mean: form of its letters, case, blanks, a trailing ".0".
+
+    Signs without a width (Unicode's Cf, Cc) go, and every dash is a hyphen.
+    """
+    text = unicodedata.normalize("NFKC", name)
+    if not text.isascii() or not text.isprintable():
+        text = "".join(_plain(sign) for sign in text)
+    return re.sub(r"(?<=\d)(\.0)+$", "", " ".join(unicodedata.normalize("NFKC", text.casefold()).split()))
+
+
+def _plain(sign: str) -> str:
+    kind = unicodedata.category(sign)
+    return "-" if kind == "Pd" or sign == "\u2212" else " " if sign.isspace() else "" if kind in NO_WIDTH else sign
+
+
+def shown(text: str) -> str:
+    """A cell as a message shows it: quoted, of some length, without control characters."""
+    return repr(text if len(text) <= WIDEST else f"{text[:WIDEST]}…")
 
 
 def _text(path: Path) -> str:
@@ -167,12 +184,23 @@ def _text(path: Path) -> str:
 
 def _rows(path: Path, text: str) -> Iterator[list[str]]:
     """Rows of clean cells."""
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines, begun = csv.reader(io.StringIO(text, newline=""), strict=True), 1
     try:
         for row in lines:
-            yield [cell.strip().strip(INVISIBLE).strip() for cell in row]
+            begun = lines.line_num + 1
+            yield [_clean(cell) for cell in row]
     except csv.Error as error:
-        raise UserError(f"{path}, line {lines.line_num} of the file: {error}. Check the quotes there") from None
+        raise UserError(f"{path}, row from line {begun} of the file on: {error}. Check the quotes there") from None
+
+
+def _clean(cell: str) -> str:
+    """The cell without blanks and signs of no width at its ends."""
+    cell = cell.strip()
+    while not cell.isprintable() and unicodedata.category(cell[0]) in NO_WIDTH:
+        cell = cell[1:].strip()
+    while not cell.isprintable() and unicodedata.category(cell[-1]) in NO_WIDTH:
+        cell = cell[:-1].strip()
+    return cell
 
 
 def _named_columns(
@@ -187,12 +215,12 @@ def _named_columns(
         sign = next((sign for sign in (";", "\t", "|") if sign in "".join(header)), None)
         if sign:
             raise UserError(f"{table.path}: columns are separated by {sign!r}. Save it with commas")
-        shown = ", ".join(header[:4])
-        raise UserError(f"{table.path}: the first line is no header ({shown}). It names: {', '.join(known)}")
+        first = ", ".join(map(shown, header[:4]))
+        raise UserError(f"{table.path}: the first line is no header ({first}). It names: {', '.join(known)}")
     names: dict[str, int] = {name: place for place, name in reversed([*enumerate(header)]) if name in known}
     for place, name in enumerate(header):
-        close = difflib.get_close_matches(_letters(name), letters, 1, ALIKE)
-        likely = meant.get(_letters(name)) or (letters[close[0]] if close else None)
+        close = difflib.get_close_matches(_letters(name), meant, 1, ALIKE)
+        likely = meant[close[0]] if close else None
         if not name:
             table.add(f"column {place + 1} has no name", "Name it, or remove it")
         elif names.get(name) == place:
@@ -200,15 +228,15 @@ def _named_columns(
         elif name in names or letters.get(_letters(name)) in names:
             table.add(f"column {letters[_letters(name)]!r} stands twice", f"Remove or rename column {place + 1}")
         elif name in header[:place]:
-            table.add(f"column {name!r} stands twice", f"Remove or rename column {place + 1}")
+            table.add(f"column {shown(name)} stands twice", f"Remove or rename column {place + 1}")
         elif likely and likely not in names:
-            table.add(f"column {name!r} looks like {likely!r}", f"Rename it to {likely}, or remove it")
+            table.add(f"column {shown(name)} looks like {likely!r}", f"Rename it to {likely}, or remove it")
             names[likely] = place  # what is wrong in it is told too
         elif allow_extra:
-            table.ignored.append(name)
+            table.ignored[name] = []
         else:
             remedy = "Remove it" if allow_extra is None else "Remove it, or allow further columns with --allow-extra"
-            table.add(f"column {name!r} is unknown", remedy)
+            table.add(f"column {shown(name)} is unknown", remedy)
     return names
 
 

@@ -4,7 +4,7 @@ Where a class can be told from a picture's size, border or file type, a network 
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,11 @@ from sklearn.tree import DecisionTreeClassifier
 from ecsupport.cohort.manifest import PLACES, in_cohort
 from ecsupport.evaluation.auc import auc_interval
 
-NEAR = 32  # bits of 256 in which near-duplicates differ at most; phantoms of two women differ in 80 or more
+NEAR = 1 / 8  # share of the bits that vary in which near-duplicates differ at most; between women of the phantoms .3
+CONSTANT = 0.95  # share of pictures that agree in a bit from which on it says nothing: a fan's edge, a machine's frame
+TELLING = 64  # bits that must vary for the hash to tell pictures apart
+TOO_MANY = 0.01  # share of pairs of patients' pictures that look alike from which on it does not either
+TOLD = 0.55  # AUC above which the lower limit must lie, so that no trivial difference is reported of many images
 FEW = 30  # patients of a class; with fewer, even a test without a miss leaves sensitivity below .89 open
 COLUMNS = ("what", "images", "patients", "example", "meaning")
 Note = tuple[str, pd.Index, str, str]  # what, rows, example, meaning
@@ -38,27 +42,59 @@ def noticed(rows: pd.DataFrame, facts: pd.DataFrame | None = None, ignored: Sequ
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def near_duplicates(fingerprint: Sequence[str], group: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of pictures of two groups whose perceptual hashes differ in at most `NEAR` bits; O(N^2) but fast.
+class Alike(NamedTuple):
+    """Pictures of two patients that look alike, in two splits or in one: how many pairs, which pictures, a pair."""
 
-    fingerprint: (N,) hexadecimal, all of one length, a multiple of 8 bytes;  group: (N,) such as the split.
+    pairs: int
+    members: np.ndarray
+    first: tuple[int, int]
+
+
+def near_duplicates(fingerprint: Sequence[str], patient: Sequence[str], split: Sequence[str]) -> dict[bool, Alike]:
+    """Pictures of different patients whose perceptual hashes nearly agree: True in two splits, False in one.
+
+    fingerprint: (N,) hexadecimal digits of 256 bits;  patient, split: (N,). Bits that hardly vary over the pictures do
+    not count. In O(N^2) time, but fast, and little memory. ValueError where the hash cannot tell these pictures apart:
+    fewer than TELLING bits vary, or more than TOO_MANY of all pairs look alike.
     """
-    words = np.array([np.frombuffer(bytes.fromhex(digits), np.uint64) for digits in fingerprint])  # (N, words)
-    group, pairs = np.asarray(group), []
-    for one, two in combinations(dict.fromkeys(group.tolist()), 2):
-        left, right = np.flatnonzero(group == one), np.flatnonzero(group == two)
-        for block in np.array_split(left, 1 + len(left) * len(right) // 4_000_000):
-            differ = np.bitwise_count(words[block, None] ^ words[None, right]).sum(axis=2, dtype=np.uint16)
-            pairs += [(int(block[i]), int(right[j])) for i, j in np.argwhere(differ <= NEAR)]
-    return pairs
+    bits = np.array([np.frombuffer(bytes.fromhex(digits), np.uint8) for digits in fingerprint])  # (N, 32)
+    share = np.unpackbits(bits, axis=1).mean(axis=0)  # (256,)
+    varies = (share > 1 - CONSTANT) & (share < CONSTANT)
+    if varies.sum() < TELLING:
+        raise ValueError(f"only {varies.sum()} of {len(varies)} bits vary")
+    words = np.ascontiguousarray(bits & np.packbits(varies)).view(np.uint64)  # (N, 4)
+    (_, who), (_, where) = (np.unique(np.asarray(names), return_inverse=True) for names in (patient, split))
+    found, considered, count = {True: [0, None], False: [0, None]}, 0, len(words)
+    members = {apart: np.zeros(count, bool) for apart in found}
+    step = max(1, 4_000_000 // count)
+    for start in range(0, count, step):
+        rows = slice(start, min(start + step, count))
+        differ = np.bitwise_count(words[rows, None] ^ words[None]).sum(axis=2, dtype=np.uint16)  # (b, N)
+        other = (who[rows, None] != who) & (np.arange(start, rows.stop)[:, None] < np.arange(count))
+        alike, considered = other & (differ <= NEAR * varies.sum()), considered + int(other.sum())
+        for apart, of in found.items():
+            here = alike & ((where[rows, None] != where) == apart)
+            if here.any():
+                of[0] += int(here.sum())
+                i, j = divmod(int(here.argmax()), count)
+                of[1] = of[1] or (start + i, j)
+                members[apart][rows] |= here.any(axis=1)
+                members[apart] |= here.any(axis=0)
+    if (total := found[True][0] + found[False][0]) > TOO_MANY * considered and total > TELLING:
+        raise ValueError(f"{total:,} of {considered:,} pairs look alike")
+    return {apart: Alike(of[0], np.flatnonzero(members[apart]), of[1]) for apart, of in found.items() if of[0]}
 
 
 def _of_names(rows: pd.DataFrame) -> Iterator[Note]:
-    bare = rows["patient_id"].str.lstrip("0")
+    bare = rows["patient_id"].str.replace(r"(?<!\d)0+(?=\d)", "", regex=True)
     mixed = rows["patient_id"].groupby(bare).transform("nunique") > 1
     if mixed.any():
         names = ", ".join(sorted(rows.loc[mixed, "patient_id"].unique())[:2])
         yield "patients whose names differ in leading zeros only", rows.index[mixed], names, "taken for two patients"
+    rounded = rows.index[rows["patient_id"].str.fullmatch(r"\d([.,]\d+)?[eE]\+?\d+")]
+    if len(rounded):
+        example = rows.at[rounded[0], "patient_id"]
+        yield "patients named by a rounded number", rounded, example, "a spreadsheet may have merged several women"
     invading = rows.index[(rows["label"] == 0) & (rows["invasion_depth"] > 0)]
     if len(invading):
         example = rows.at[invading[0], "image"]
@@ -74,9 +110,11 @@ def _of_classes(rows: pd.DataFrame) -> Iterator[Note]:
         of = us[us["label"] == label]
         if of["centre"].nunique() == 1:
             yield f"every {name} comes from one centre", of.index, of["centre"].iloc[0], "the centre may tell the class"
-    for centre, of in us.groupby("centre"):
-        if of["label"].nunique() == 1:
-            yield "a centre with one class only", of.index, centre, "the centre may tell the class"
+    alone = us.groupby("centre")["label"].transform("nunique") == 1
+    if alone.any():
+        names = us.loc[alone, "centre"].unique()
+        what = f"{len(names)} of {us['centre'].nunique()} centres with one class only"
+        yield what, us.index[alone], names[0], "the centre may tell the class"
 
 
 def _of_test_patients(rows: pd.DataFrame) -> Iterator[Note]:
@@ -93,7 +131,7 @@ def _of_pictures(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:
     share = facts["width"] / facts["height"]
     sides = f"squeezed to a square; width to height {share.min():.2f} to {share.max():.2f}"
     for what, of, meaning in (
-        ("orientation tags", facts["orientation"] != 1, "turned as the tag says before anything else"),
+        ("orientation tags", facts["orientation"].between(2, 8), "turned as the tag says before anything else"),
         ("pictures that are not square", facts["width"] != facts["height"], sides),
         ("transparent pictures", facts["transparent"].astype(bool), "laid on black"),
         ("pictures of at most two grey levels", facts["two_valued"].astype(bool), "they look like masks"),
@@ -107,17 +145,26 @@ def _of_duplicates(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:
     if len(again):
         example = rows.at[again[0], "image"]
         yield "one picture twice within a patient", again, example, "it counts twice, in training and in intervals"
-    placed = rows.index[rows["split"].isin(PLACES)]
-    pairs = near_duplicates(facts.loc[placed, "fingerprint"].tolist(), rows.loc[placed, "split"].tolist())
-    if pairs:
-        members = rows.index[sorted({int(placed[i]) for pair in pairs for i in pair})]
-        one, two = (rows.at[placed[i], "image"] for i in pairs[0])
-        meaning = f"{len(pairs):,} pairs look alike; look whether they are of one patient"
-        yield "near-duplicates in two splits", members, f"{one} and {two}", meaning
+    placed = rows[rows["split"].isin(PLACES)]
+    try:
+        found = near_duplicates(facts.loc[placed.index, "fingerprint"], placed["patient_id"], placed["split"])
+    except ValueError as error:
+        yield "a perceptual hash that cannot tell", placed.index, "", f"near-duplicates were not looked for: {error}"
+        return
+    for apart, alike in found.items():
+        one, two = (placed["image"].iloc[i] for i in alike.first)
+        members = placed.index[alike.members]
+        labels = "" if rows.loc[members, "label"].nunique() == 1 else " of both classes"
+        what = "near-duplicates in two splits" if apart else "near-duplicates of two patients in one split"
+        meaning = f"{alike.pairs:,} pairs look alike{labels}; look whether they are of one woman"
+        yield what, members, f"{one} and {two}", meaning
 
 
 def _of_shortcuts(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:
-    """Probes that see no anatomy, scored on patients they have not seen."""
+    """Probes that see no anatomy, scored on patients they have not seen.
+
+    The interval is over patients and takes these scores as they are; three probes are looked at, unadjusted.
+    """
     us = rows[(rows["modality"] == "us") & in_cohort(rows) & (rows["split"] != "unused")]
     of = facts.loc[us.index]
     endings = us["image"].str.extract(r"\.(\w+)$")[0].fillna("")
@@ -126,6 +173,7 @@ def _of_shortcuts(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:
     if us["label"].nunique() < 2 or folds < 2:
         return
     splitter = StratifiedGroupKFold(min(5, folds))
+    leaf = max(2, min(10, folds // 4))
     for name, features in (
         ("size", of[["width", "height"]].to_numpy(float)),
         ("border", of[["border", "black_border"]].to_numpy(float)),
@@ -133,12 +181,12 @@ def _of_shortcuts(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:
     ):
         if (features == features[0]).all():
             continue
-        probe = DecisionTreeClassifier(max_depth=4, min_samples_leaf=10, random_state=0)
+        probe = DecisionTreeClassifier(max_depth=4, min_samples_leaf=leaf, random_state=0)
         score = cross_val_predict(
             probe, features, us["label"], groups=us["patient_id"], cv=splitter, method="predict_proba"
         )[:, 1]
         found = auc_interval(us["label"].to_numpy(), score, us["patient_id"].to_numpy())
-        if found.low > 0.5 or found.auc == 1:
-            interval = f" ({found.low:.2f} to {found.high:.2f})" if found.low > 0.5 else ""
+        if found.low > TOLD or found.auc == 1:  # an AUC of 1 has no interval
+            interval = f" ({found.low:.2f} to {found.high:.2f})" if found.auc < 1 else ""
             meaning = f"told from it alone with an AUC of {found.auc:.2f}{interval}: a network may learn that"
             yield f"the class goes with the pictures' {name}", us.index, "", meaning
