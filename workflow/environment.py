@@ -133,7 +133,8 @@ def seal(folder: Path) -> None:
     """Make every Python of the environment import KEEPER as it starts, before what other packages import then."""
     (packages,) = folder.glob("lib/python*/site-packages")
     shutil.copy(KEEPER, packages)
-    (packages / f"0_{KEEPER.stem}.pth").write_text(f"import {KEEPER.stem}\n", encoding="utf-8")
+    line = f"import {KEEPER.stem}; {KEEPER.stem}.mend_path()\n"
+    (packages / f"0_{KEEPER.stem}.pth").write_text(line, encoding="utf-8")
 
 
 def empty(folder: Path) -> None:
@@ -202,7 +203,7 @@ def main(arguments: list[str]) -> int:
         if arguments == ["clean"]:
             clean()
             return DONE
-        folder, _held = ready()
+        folder, _held = ready()  # which the job inherits: it holds the environment itself only once it has started
         os.execv(folder / "bin" / "python", [str(folder / "bin" / "python"), *arguments])
     except Refused as why:
         say(str(why))

@@ -12,10 +12,15 @@ def _own(path: str) -> str:
     return _real + path[len(_link) :] if path.startswith(_link + os.sep) else path
 
 
+def mend_path() -> None:
+    """Lead `sys.path` through no link; called again where `site` adds the environment by its own path too."""
+    sys.path[:] = dict.fromkeys(map(_own, sys.path))
+
+
 try:
     _link, _real = sys.prefix, os.path.realpath(sys.prefix)
     sys.prefix = sys.exec_prefix = _real
-    sys.executable, sys.path[:] = _own(sys.executable), map(_own, sys.path)
+    sys.executable = _own(sys.executable)
     _held = os.open(os.path.join(_real, "made-by-workflow-environment"), os.O_RDONLY)  # noqa: PTH118 pathlib starts slowly
     fcntl.flock(_held, fcntl.LOCK_SH | fcntl.LOCK_NB)
 except Exception:
