@@ -19,7 +19,7 @@ export PYTHON PROFILE COHORT ALLOW_EXTRA GROUP KEEP
 START := "$${PYTHON/\#~\//$$HOME/}"
 IN := $(START) workflow/environment.py
 RUN := $(IN) -m ecsupport
-EXTRA := $${ALLOW_EXTRA:+--allow-extra}
+EXTRA := $$([ "$$ALLOW_EXTRA" != 1 ] || echo --allow-extra)
 RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(EXTRA)
 
 .PHONY: help reproduce check audit test lab lint bench lock refresh clean .venv supported
@@ -52,7 +52,7 @@ lint: supported  ## ruff: style, types on public functions, formatting
 	@$(IN) -m ruff check . && $(IN) -m ruff format --check .
 
 bench: supported  ## measure against the stated bounds  [GROUP=cohort KEEP=1 stores the measures for the notebooks]
-	@$(RUN) bench "$$GROUP" $${KEEP:+--keep}
+	@$(RUN) bench "$$GROUP" $$([ "$$KEEP" != 1 ] || echo --keep)
 
 refresh: supported  ## re-execute the committed notebooks and figures/reference
 	@$(RUN) refresh

@@ -23,12 +23,13 @@ def test_the_readmes_script_loads_trains_and_scores(tmp_path):
     rows = rows[(rows["modality"] == "us") & rows["split"].isin(["train", "validation", "test"])]
     few = rows.groupby(["split", "label"])["patient_id"].unique().map(lambda who: who[:2]).explode()
     rows = rows[rows["patient_id"].isin(few)]
-    export(rows, tmp_path / "runs" / "own", run.profile.image_size)
+    export(rows, tmp_path / "own", run.profile.image_size)
+    (checkout := tmp_path / "checkout").mkdir()
     done = subprocess.run(
         [sys.executable, "-"],
         input=script,
-        env=os.environ | {"ECSUPPORT_WORKSPACE": str(tmp_path)},
-        cwd=tmp_path,
+        env=os.environ | {"ECSUPPORT_WORKSPACE": str(checkout)},
+        cwd=checkout,
         capture_output=True,
         text=True,
         check=False,

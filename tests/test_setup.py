@@ -1,5 +1,7 @@
 """The Makefile and workflow/environment.py: how an environment is built, kept while a job runs, refused and removed."""
 
+import fcntl
+import json
 import os
 import runpy
 import shutil
@@ -43,7 +45,8 @@ class Checkout:
         assert script.count(start) == 1
         install = INSTALL.replace("PACKAGES", repr(sysconfig.get_path("purelib")))
         self.script.write_text(script.replace(start, install + start), encoding="utf-8")
-        taken = ("PYTHON", "PROFILE", "COHORT", "GROUP", "KEEP", "TESTS", "VENV", "ECSUPPORT_WORKSPACE", "VIRTUAL_ENV")
+        taken = ("PYTHON", "PROFILE", "COHORT", "ALLOW_EXTRA", "GROUP", "KEEP", "TESTS", "VENV")
+        taken = (*taken, "ECSUPPORT_WORKSPACE", "VIRTUAL_ENV")
         self.environment = {k: v for k, v in os.environ.items() if k not in taken and not k.startswith(("MAKE", "MFL"))}
 
     def make(self, *arguments, python=sys.executable, **environment):
@@ -56,9 +59,10 @@ class Checkout:
             check=False,
         )
 
-    def start(self, *arguments):
+    def start(self, *arguments, python=None):
+        """A process entered as the Makefile does, or of a Python that is named, as a person does."""
         return subprocess.Popen(
-            [sys.executable, self.script, *arguments],
+            [*([python] if python else [sys.executable, self.script]), *arguments],
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -175,6 +179,69 @@ def test_a_new_lock_is_installed_beside_and_a_running_job_keeps_what_it_began_wi
     assert not list(checkout.folder.glob(".venv*"))
 
 
+LATE = """
+import json, multiprocessing, subprocess, sys
+print(json.dumps([sys.prefix, sys.exec_prefix, sys.executable, *sys.path]), flush=True)
+input()
+where = "__import__('imported_late').__file__"
+print(eval(where), flush=True)
+for method in ("fork", "forkserver", "spawn"):
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        print(pool.apply(eval, (where,)), flush=True)
+subprocess.run([sys.executable, "-I", "-c", f"print({where})"], check=True)
+"""
+
+
+def test_a_process_started_through_the_link_keeps_its_environment(checkout):
+    """So do its workers."""
+    assert checkout.make(".venv").returncode == 0
+    first, link = checkout.place, checkout.folder / ".venv"
+    job = checkout.start("-c", LATE, python=link / "bin" / "python")
+    prefix, exec_prefix, executable, *path = json.loads(job.stdout.readline())
+    assert (prefix, exec_prefix, executable) == (str(first), str(first), str(first / "bin" / "python"))
+    assert sum(part.startswith(str(first)) for part in path) == 1
+    assert not [part for part in path if part.startswith(f"{link}/")]
+
+    (checkout.folder / "requirements.lock").write_text("numpy==2\n")
+    assert checkout.make(".venv").returncode == 0
+    assert link.resolve() == checkout.place != first
+    done = checkout.make("clean")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"a job runs in {first.name}. Nothing was removed.")
+    out, err = job.communicate("go on\n")
+    assert len(out.splitlines()) == 5, err
+    assert all(line.startswith(str(first)) for line in out.splitlines())
+    assert checkout.make("clean").returncode == 0
+    assert not list(checkout.folder.glob(".venv*"))
+
+
+@pytest.mark.parametrize("why", ["another holds it alone", "it has no marker", "no packages are wanted"])
+def test_a_process_that_cannot_hold_its_environment_runs_all_the_same(checkout, why):
+    assert checkout.make(".venv").returncode == 0
+    marker = checkout.place / "made-by-workflow-environment"
+    with marker.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if why == "it has no marker":
+            marker.unlink()
+        options = ["-S"] if why == "no packages are wanted" else []
+        job = checkout.start(*options, "-c", "print('ran')", python=checkout.folder / ".venv" / "bin" / "python")
+        assert job.communicate() == ("ran\n", "")
+    assert job.returncode == 0
+
+
+@pytest.mark.parametrize(("given", "on"), [("1", True), ("0", False), ("", False), ("yes", False)])
+@pytest.mark.parametrize("switch", ["check ALLOW_EXTRA --allow-extra", "bench KEEP --keep"])
+def test_a_switch_is_on_where_it_is_1(checkout, switch, given, on):
+    target, name, option = switch.split()
+    python = checkout.folder / "python3"
+    python.write_text('#!/bin/sh\necho "$@"\n')  # says what the recipe calls
+    python.chmod(0o755)
+    for arguments, environment in ([f"{name}={given}"], {}), ([], {name: given}):
+        done = checkout.make(target, *arguments, python=python, **environment)
+        assert done.returncode == 0, done.stderr
+        assert (option in done.stdout.split()) == on
+
+
 def test_an_interrupted_build_is_begun_again(checkout):
     (checkout.folder / "wait").touch()
     build = checkout.start("--version")
@@ -219,26 +286,45 @@ def test_two_at_once_build_one_environment(checkout):
 
 def test_clean_removes_what_was_generated_and_spares_what_is_not_ours(checkout, tmp_path):
     folder, disk = checkout.folder, tmp_path / "disk"
-    for path in (disk / "runs", *(folder / name for name in ("store/trained", "figures/reference", "figures/smoke"))):
+    names = ("store/trained", "figures/reference", "figures/smoke", "figures/smoke-ward", "figures/own", "runs/own")
+    for path in (disk / "runs", *(folder / name for name in (*names, "runs/smoke", "runs/smoke-ward", "runs/laptop"))):
         path.mkdir(parents=True)
         (path / "file").touch()
-    (folder / "runs").symlink_to(disk / "runs")
+    for name in ("smoke", "smoke-ward", "laptop"):
+        (folder / "runs" / name / ".lock").touch()  # as ecsupport.engine does
+    (folder / "runs" / "own" / "smoke").mkdir()
+    (folder / "runs" / "thesis.tex").touch()
+    (folder / "runs" / "paper").symlink_to(disk / "runs")
     (folder / "figures" / "laptop").symlink_to(disk / "runs")
+    (folder / "figures" / "figure.svg").touch()
     (folder / "store" / "elsewhere").symlink_to(disk / "runs")
     (folder / "figures" / "smoke" / "elsewhere").symlink_to(disk / "runs")
     (folder / ".venv-mine" / "__pycache__").mkdir(parents=True)
     (folder / "workflow" / "__pycache__").mkdir(exist_ok=True)
-    before = {path for path in checkout.everything() if path.parts[0] in (".venv-mine", "runs", "requirements.lock")}
+    spared = (".venv-mine", "figures/figure.svg", "figures/laptop", "figures/own", "runs/own", "runs/paper")
+    spared = (*spared, "runs/thesis.tex")
+    kept = (*spared, "figures/reference", "requirements.lock", "Makefile")
+    before = {path for path in checkout.everything() if str(path).startswith(kept)}
     assert checkout.make(".venv").returncode == 0
     (folder / "trace").unlink()
     done = checkout.make("clean")
     assert done.returncode == 0
-    spared = (".venv-mine", "figures/laptop", "runs")
     assert done.stderr.splitlines() == [f"left alone: {name}, which is not of this project's making" for name in spared]
-    kept = {Path("Makefile"), Path("figures"), *map(Path, ("figures/reference", "figures/reference/file"))}
-    assert set(checkout.everything()) == before | kept | {Path("figures/laptop")}
+    assert set(checkout.everything()) == before | {Path("figures"), Path("runs")}
     assert (disk / "runs" / "file").is_file()
     assert not (folder / "workflow" / "__pycache__").exists()
+
+
+def test_clean_follows_no_link_in_place_of_runs_or_figures(checkout, tmp_path):
+    for name in ("runs", "figures"):
+        (tmp_path / "disk" / name / "smoke").mkdir(parents=True)
+        (checkout.folder / name).symlink_to(tmp_path / "disk" / name)
+    (tmp_path / "disk" / "runs" / "smoke" / ".lock").touch()
+    done = checkout.make("clean")
+    assert done.returncode == 0
+    spared = ("figures", "runs")
+    assert done.stderr.splitlines() == [f"left alone: {name}, which is not of this project's making" for name in spared]
+    assert len(list((tmp_path / "disk").glob("*/smoke"))) == 2
 
 
 NOTEBOOK = """

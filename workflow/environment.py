@@ -2,8 +2,9 @@
 
 `python3 workflow/environment.py -m ecsupport ...` takes the arguments of Python itself; `... clean` removes what is
 generated. An environment stands at `.venv-<digest of the lock, the Python and the checkout's path>`, so that another
-lock or another Python is built beside it and a running job keeps what it began with; `.venv` is a link to the one used
-last. Only a folder that holds MARKER is ever written to or removed: it is the first file put into one.
+lock or another Python is built beside it; `.venv` is a link to the one used last. Each of its processes imports KEEPER,
+so that it keeps what it began with. Only a folder that holds MARKER is ever written to or removed: it is the first file
+put into one.
 """
 
 import contextlib
@@ -21,8 +22,9 @@ from typing import TextIO
 ROOT = Path(__file__).resolve().parents[1]
 LINK = ROOT / ".venv"
 MARKER = "made-by-workflow-environment"  # its lock is held by who builds the environment (alone) or uses it (shared)
+KEEPER = Path(__file__).with_name("keep_environment.py")
 COMPLETE = ".complete"
-GENERATED = ("store", "runs", ".snakemake", ".ruff_cache", ".hypothesis")
+GENERATED = ("store", ".snakemake", ".ruff_cache", ".hypothesis")
 SOURCES = ("ecsupport", "notebooks", "tests", "workflow")
 DONE, MISTAKEN, STOPPED = 0, 2, 130  # exit statuses
 
@@ -35,7 +37,7 @@ def place() -> Path:
     """Folder of the environment for this lock, this Python and this checkout; another path would break its scripts."""
     python = (sys.version, os.path.realpath(sys.executable), platform.machine(), str(ROOT))
     digest = hashlib.sha256((ROOT / "requirements.lock").read_bytes())
-    digest.update(b"\0".join(map(os.fsencode, python)))
+    digest.update(b"\0".join(map(os.fsencode, python)) + KEEPER.read_bytes())
     return ROOT / f".venv-{digest.hexdigest()[:12]}"
 
 
@@ -96,6 +98,7 @@ def ready() -> tuple[Path, TextIO]:
                 say(f"Setting up {folder.name} (about 5 GB, once) ...")
                 empty(folder)
                 install(folder)
+                seal(folder)
                 (folder / COMPLETE).touch()
     held = hold(folder, fcntl.LOCK_SH)
     if not LINK.is_symlink() or os.fspath(LINK.readlink()) != folder.name:
@@ -126,6 +129,14 @@ def install(folder: Path) -> None:
     call(*uv, "install", *options, "--python", python, "--editable", ".")
 
 
+def seal(folder: Path) -> None:
+    """Make every Python of the environment import KEEPER as it starts, before what other packages import then."""
+    (packages,) = folder.glob("lib/python*/site-packages")
+    shutil.copy(KEEPER, packages)
+    line = f"import {KEEPER.stem}; {KEEPER.stem}.mend_path()\n"
+    (packages / f"0_{KEEPER.stem}.pth").write_text(line, encoding="utf-8")
+
+
 def empty(folder: Path) -> None:
     """Remove all that a folder of ours holds but its marker, so that it stays known as ours to the end."""
     for path in folder.iterdir():
@@ -144,8 +155,19 @@ def remove(path: Path) -> None:
 def clean() -> None:
     """Remove every environment of ours and everything generated; what is not ours and every link is named and stays.
 
-    Refused, with nothing removed, where a job runs in one of the environments.
+    A folder in `runs` is ours where a run locked it, and one in `figures` where it has such a run's name. Refused, with
+    nothing removed, where a job runs in one of the environments.
     """
+    figures, runs = ROOT / "figures", ROOT / "runs"
+    ours = {lock.parent.name for lock in runs.glob("*/.lock") if lock.is_file()}
+    results = [
+        path
+        for folder in (figures, runs)  # in this order, so that after an interruption the run still tells its figures
+        for path in (folder.glob("*") if folder.is_dir() and not folder.is_symlink() else [folder])
+    ]
+    generated = [path for path in results if path.name in ours and path.is_dir()]
+    generated += [ROOT / name for name in GENERATED]
+    generated += [path for name in SOURCES for path in (ROOT / name).rglob("__pycache__")]
     environments = [path for path in ROOT.glob(".venv-*") if is_ours(path)]
     with contextlib.ExitStack() as stack:
         for folder in environments:
@@ -160,15 +182,14 @@ def clean() -> None:
             empty(folder)
             (folder / MARKER).unlink()
             folder.rmdir()
-    generated = [ROOT / name for name in GENERATED]
-    figures = ROOT / "figures"
-    generated += [figures] if figures.is_symlink() else [p for p in figures.glob("*") if p.name != "reference"]
-    generated += [path for name in SOURCES for path in (ROOT / name).rglob("__pycache__")]
     for path in generated:
         if path.exists() and not path.is_symlink():
             remove(path)
-    for path in sorted({*ROOT.glob(".venv*"), *(path for path in generated if path.is_symlink())}):
-        say(f"left alone: {path.relative_to(ROOT)}, which is not of this project's making")
+    with contextlib.suppress(OSError):  # it holds something, or is none
+        runs.rmdir()
+    for path in sorted({*ROOT.glob(".venv*"), *generated, *results} - {figures / "reference"}):
+        if os.path.lexists(path):
+            say(f"left alone: {path.relative_to(ROOT)}, which is not of this project's making")
 
 
 def say(line: str) -> None:
@@ -182,7 +203,7 @@ def main(arguments: list[str]) -> int:
         if arguments == ["clean"]:
             clean()
             return DONE
-        folder, _held = ready()
+        folder, _held = ready()  # which the job inherits: it holds the environment itself only once it has started
         os.execv(folder / "bin" / "python", [str(folder / "bin" / "python"), *arguments])
     except Refused as why:
         say(str(why))
