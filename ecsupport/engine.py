@@ -45,8 +45,9 @@ def reproduce(run: Run, names: Sequence[str] = (), place: str = "default") -> in
         outputs.refuse_future(run)
         _find_home(run)
         _note_images(run)
-        for name in outputs.forget_broken(run):
-            say(f"{name}: not as it was when it was finished, so it runs again")
+        for name, altered in outputs.set_aside(run).items():
+            kept = f"; what was altered is kept: {', '.join(map(str, altered))}" if altered else ""
+            say(f"{name}: not as it was when it was finished, so it runs again{kept}")
         targets = [str(path) for name in outputs.with_needs(names) for path in outputs.of(run, name)]
         snakemake = _snakemake(run, place)
         notebooks = _stale(run, snakemake, targets)

@@ -153,13 +153,17 @@ def test_only_what_changed_is_run_again(house):
     assert out.split("\n")[0].split() == ["metric", "published", "computed"]
     assert "Sensitivity      0.995       0.9" in out
 
-    stray = house.workspace / "figures/smoke/table_0.csv"
-    stray.write_text("made by a notebook that no longer makes it")
+    old, stray = (house.workspace / "figures/smoke" / name for name in ("figure_0.csv", "mine.csv"))
+    house.write("02_second", "figure_0")
+    assert house.call("reproduce")[3] == ["02_second"]
+    assert old.exists()
+    stray.write_text("put there by a person")
     house.write("02_second", "figure_1", value=0.8)
     status, _, err, ran = house.call("reproduce")
     assert (status, ran) == (0, ["02_second"])
     assert "[1/1] 02_second" in err
-    assert not stray.exists()
+    assert not old.exists()
+    assert stray.exists()
 
     house.write("01_first", "table_1", value=0.7)
     status, out, _, ran = house.call("item", "figure-1")
