@@ -73,18 +73,31 @@ def whole(run: Run, name: str) -> bool:
         return False
 
 
+def standing(run: Run) -> set[Path]:
+    """The results files that stand, and all files that they list."""
+    names = [n.name for n in written_notebooks() if of(run, n.name)[1].is_file()]
+    return {of(run, name)[1] for name in names} | {paths.workspace() / key for n in names for key in _listed(run, n)}
+
+
 def sweep(run: Run) -> None:
     """Remove the files that a notebook once made and none makes now, unless somebody has altered them."""
     records = {file.stem: _recorded(run, file.stem) for file in _record(run, "").parent.glob("[!.]*.json")}
-    present = {notebook.name for notebook in written_notebooks()}
     former = [record.get("former", {}) for record in records.values()]
-    for name in records.keys() - present:
+    for name in records.keys() - {notebook.name for notebook in written_notebooks()}:
         results = of(run, name)[1]
         former += [records[name].get("files", {}), {results: records[name].get(results.name)}]
-    keep = set().union(*(records[name].get("files", {}) for name in records.keys() & present))
+    keep = standing(run)
     for key, digest in chain.from_iterable(map(dict.items, former)):
-        if key not in keep and _holds(file := paths.workspace() / key, digest):
+        if (file := paths.workspace() / key) not in keep and _holds(file, digest):
             file.unlink()
+
+
+def state(file: Path) -> str | None:
+    """SHA-256 of a file; None where it cannot be read."""
+    try:
+        return sha256(file)
+    except (OSError, ValueError):  # the latter: a name that no file can have
+        return None
 
 
 def refuse_future(run: Run) -> None:
@@ -137,10 +150,7 @@ def _moved(file: Path, folder: Path) -> Path:
 
 
 def _holds(file: Path, digest: str | None) -> bool:
-    try:
-        return sha256(file) == digest
-    except OSError:
-        return False
+    return digest is not None and state(file) == digest
 
 
 def _record(run: Run, name: str) -> Path:
