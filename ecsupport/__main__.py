@@ -46,8 +46,6 @@ def _run(arguments: list[str] | None) -> int:
         status = failures.MISTAKEN
     except KeyboardInterrupt:
         status = failures.STOPPED
-    except BrokenPipeError:
-        raise
     except Exception as error:
         if not (words := failures.in_words(f"{type(error).__name__}: {error}")):
             raise
