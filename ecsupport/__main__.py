@@ -1,6 +1,8 @@
 """The command line behind the Makefile; `python -m ecsupport --help` lists its commands."""
 
 import argparse
+import io
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +17,26 @@ EXTRA = "let the manifest have columns that nothing reads"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 for a failure, 2 for a mistake the caller can mend, 130 when stopped."""
+    """Run one command; the exit status is 0, 1 for a failure, 2 for a mistake the caller can mend, 130 when stopped.
+
+    Where nobody reads what is said any longer (`... | head`), it ends without a word, with 1.
+    """
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")  # a centre may have a name that a terminal cannot show
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        for stream in streams:
+            os.dup2(silence, stream.fileno())  # Python writes what is left when it ends
+        return failures.FAILED
+
+
+def _run(arguments: list[str] | None) -> int:
     stopped = _note_interrupts()
     try:
         options = _parser().parse_args(arguments)

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ def reproduce(run: Run, names: Sequence[str] = (), place: str = "default") -> in
         outputs.refuse_future(run)
         _find_home(run)
         _note_images(run)
-        for name in outputs.forget_broken(run):
-            say(f"{name}: not as it was when it was finished, so it runs again")
+        for name, altered in outputs.set_aside(run).items():
+            kept = f"; what was altered is kept: {', '.join(map(str, altered))}" if altered else ""
+            say(f"{name}: not as it was when it was finished, so it runs again{kept}")
         targets = [str(path) for name in outputs.with_needs(names) for path in outputs.of(run, name)]
         snakemake = _snakemake(run, place)
         notebooks = _stale(run, snakemake, targets)
@@ -201,13 +203,13 @@ def refresh() -> int:
 
 
 def keep(run: Run) -> int:
-    """Store the results that stand as `figures/reference/<run>`; long lists of images stay out.
+    """Store the results that stand as `figures/reference/<run>`; long lists of images, and what is not ours, stay out.
 
     UserError where none stand, or for own images, which do not belong into a repository.
     """
     if run.cohort:
         raise UserError("results of own images are not kept in the repository. Copy them to where they may be")
-    files = [f for f in run.figures.glob("[!.]*") if f.stat().st_size <= LARGEST]
+    files = [f for f in outputs.standing(run) if f.parent == run.figures and f.stat().st_size <= LARGEST]
     if not files:
         raise UserError(f"no result stands in {run.figures}. Make one first, e.g. make table-1 PROFILE={run.name}")
     reference = paths.reference() / run.name
@@ -320,17 +322,16 @@ def _find_home(run: Run) -> None:
 
 
 def _note_images(run: Run) -> None:
-    """Keep `images.txt`, size and time of every image of a person's manifest: Snakemake sees there what has changed.
+    """Keep `images.txt`, the SHA-256 of every image of a person's manifest: Snakemake sees there what has changed.
 
     UserError where the run's folder belongs to another manifest of the same name.
     """
     if not run.cohort:
         return
     names = tables.read(run.cohort, ["image"], allow_extra=True).columns.get("image", [])
-    lines = [str(run.cohort)]
-    for image in (run.cohort.parent / name for name in names):
-        state = image.stat() if image.is_file() else None
-        lines.append(f"{image.name} {state.st_size} {state.st_mtime_ns}" if state else f"{image.name} absent")
+    with ThreadPoolExecutor() as pool:
+        states = pool.map(outputs.state, (run.cohort.parent / name for name in names))
+    lines = [str(run.cohort), *(f"{name} {state or 'absent'}" for name, state in zip(names, states, strict=True))]
     text, note = "\n".join(lines) + "\n", run.notebooks / "images.txt"
     before = note.read_text(encoding="utf-8") if note.is_file() else ""
     if before and (other := before.split("\n")[0]) != lines[0]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ecsupport import bench, engine
 from ecsupport.core import paths
+from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import index, readme
@@ -153,13 +154,17 @@ def test_only_what_changed_is_run_again(house):
     assert out.split("\n")[0].split() == ["metric", "published", "computed"]
     assert "Sensitivity      0.995       0.9" in out
 
-    stray = house.workspace / "figures/smoke/table_0.csv"
-    stray.write_text("made by a notebook that no longer makes it")
+    old, stray = (house.workspace / "figures/smoke" / name for name in ("figure_0.csv", "mine.csv"))
+    house.write("02_second", "figure_0")
+    assert house.call("reproduce")[3] == ["02_second"]
+    assert old.exists()
+    stray.write_text("put there by a person")
     house.write("02_second", "figure_1", value=0.8)
     status, _, err, ran = house.call("reproduce")
     assert (status, ran) == (0, ["02_second"])
     assert "[1/1] 02_second" in err
-    assert not stray.exists()
+    assert not old.exists()
+    assert stray.exists()
 
     house.write("01_first", "table_1", value=0.7)
     status, out, _, ran = house.call("item", "figure-1")
@@ -176,12 +181,15 @@ def test_results_are_kept_as_reference_but_for_long_lists(tmp_path, monkeypatch)
         engine.keep(run)
     run.figures.mkdir(parents=True)
     (run.figures / "table_1.csv").write_text("model\n")
+    (run.figures / "mine.csv").write_text("a person's")
+    listed = {f"figures/laptop/{name}.csv": {} for name in ("table_1", "synthetic")}
+    (run.figures / "01_data_split.json").write_text(json.dumps({"files": listed}))
     (run.figures / "synthetic.csv").write_bytes(b"x" * (engine.LARGEST + 1))
-    (run.figures / ".half_written").touch()
     (tmp_path / "reference" / "laptop").mkdir(parents=True)
     (tmp_path / "reference" / "laptop" / "table_0.csv").touch()  # of an earlier run
     assert engine.keep(run) == 0
-    assert [f.name for f in (tmp_path / "reference" / "laptop").iterdir()] == ["table_1.csv"]
+    kept = {f.name for f in (tmp_path / "reference" / "laptop").iterdir()}
+    assert kept == {"01_data_split.json", "table_1.csv"}
 
 
 def test_results_of_own_images_are_not_kept(tmp_path, monkeypatch):
@@ -232,16 +240,21 @@ def test_a_mistake_of_the_caller_is_one_line(house):
 
 
 def test_replaced_pictures_are_noticed_however_the_manifest_was_saved(tmp_path, monkeypatch):
-    """A byte-order mark and padded cells, as spreadsheets write them: no picture is taken for absent."""
+    """A byte-order mark and padded cells, as spreadsheets write them: no picture is taken for absent.
+
+    The other picture has the size and the time of the first, as `cp -p` and `rsync -t` leave it.
+    """
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
-    (tmp_path / "ward.csv").write_bytes(b"\xef\xbb\xbfimage , patient_id\r\n a.png ,1\r\n\r\n b.png ,2\r\n")
-    for name in ("a.png", "b.png"):
-        Image.new("L", (8, 8)).save(tmp_path / name)
-    run, notes = Run.open("smoke", str(tmp_path / "ward.csv")), []
+    (tmp_path / "ward.csv").write_bytes(b"\xef\xbb\xbfimage , patient_id\r\n a.bmp ,1\r\n\r\n b.bmp ,2\r\n")
+    Image.new("L", (8, 8)).save(tmp_path / "a.bmp")
+    run, notes, sizes = Run.open("smoke", str(tmp_path / "ward.csv")), [], []
     for grey in (0, 255):
-        Image.new("L", (8, 9), grey).save(tmp_path / "b.png")
+        Image.new("L", (8, 9), grey).save(tmp_path / "b.bmp")
+        os.utime(tmp_path / "b.bmp", (10**9, 10**9))
+        sizes.append((tmp_path / "b.bmp").stat().st_size)
         engine._note_images(run)
         notes.append((run.notebooks / "images.txt").read_text().splitlines())
+    assert sizes[0] == sizes[1]
     assert "absent" not in str(notes) and len(notes[0]) == 3
     assert notes[0][:2] == notes[1][:2] and notes[0][2] != notes[1][2]
 
@@ -462,17 +475,17 @@ def test_bench_fails_when_a_bound_is_not_met(tmp_path, capsys):
 
 
 def test_changed_images_and_manifests_of_one_name_are_noticed(tmp_path, monkeypatch):
-    """Own images are inputs too: a note of their size and time changes when one does, and never mixes two cohorts."""
+    """Own images are inputs too: a note of their content changes when one does, and never mixes two cohorts."""
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
     for folder in ("north", "south"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "m.csv").write_text("image,patient_id\nx.png,P1\nlost.png,P2\n")
+        (tmp_path / folder / "m.csv").write_text("image,patient_id\n./x.png,P1\nlost.png,P2\n.,P3\n")
         (tmp_path / folder / "x.png").write_bytes(b"one")
     run = Run.open("smoke", str(tmp_path / "north" / "m.csv"))
     note = run.notebooks / "images.txt"
     engine._note_images(run)
     first = note.read_text()
-    assert "x.png 3 " in first and "lost.png absent" in first
+    assert first.split("\n")[1:] == [f"./x.png {sha256(b'one')}", "lost.png absent", ". absent", ""]
     engine._note_images(run)
     assert note.read_text() == first
     (tmp_path / "north" / "x.png").write_bytes(b"another")

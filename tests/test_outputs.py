@@ -67,23 +67,69 @@ DAMAGES = {
     "record of something else": lambda run: (run.notebooks / ".made" / "02_second.json").write_text("[]"),
     "dated in the future": lambda run: postdate(outputs.of(run, "02_second")[1], 3600),
 }
+ALTERED = {  # the files that are then no longer as they were left, by their ending
+    "executed notebook altered": "ipynb",
+    "executed notebook truncated": "ipynb",
+    "estimate altered": "json",
+    "results truncated": "json",
+    "page altered": "html",
+    "record lost": "ipynb json",
+    "record of something else": "ipynb json",
+}
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_outputs_are_removed_and_whole_ones_stay(run, damage):
-    assert outputs.forget_broken(run) == []
-    damage(run)
-    assert outputs.forget_broken(run) == ["02_second"]
+@pytest.mark.parametrize("damage", DAMAGES, ids=DAMAGES)
+def test_damaged_outputs_are_set_aside_and_whole_ones_stay(run, damage):
+    """What somebody altered is moved, never deleted; what is as it was left may go, and is made again."""
+    assert outputs.set_aside(run) == {}
+    DAMAGES[damage](run)
+    files = [*outputs.of(run, "02_second"), run.notebooks / "report.html"]
+    found = {file.name: file.read_bytes() for file in files if file.exists()}
+    names = {file.name for file in files if f" {file.suffix[1:]} " in f" {ALTERED.get(damage, '')} "}
+    moved = outputs.set_aside(run)
+    assert {file: file.read_bytes() for file in moved["02_second"]} == {
+        run.notebooks / "altered" / name: found[name] for name in names
+    }
+    assert list(moved) == ["02_second"]
     assert not any(file.exists() for file in outputs.of(run, "02_second"))
     assert all(file.is_file() for file in outputs.of(run, "01_first"))
-    assert outputs.forget_broken(run) == []
+    assert outputs.set_aside(run) == {}
 
 
-def test_what_no_notebook_lists_is_swept_from_the_figures(run):
-    (run.figures / "table_0.csv").touch()
-    (run.figures / "00_gone.json").write_text("{")
+def test_what_is_altered_twice_is_kept_twice(run):
+    executed, _ = outputs.of(run, "02_second")
+    before = executed.read_text()
+    for note in ("first", "second", "third"):
+        executed.write_text(note)
+        outputs.set_aside(run)
+        executed.write_text(before)
+    kept = {file.name: file.read_text() for file in (run.notebooks / "altered").glob("*.ipynb")}
+    assert kept == {"02_second.ipynb": "first", "02_second-2.ipynb": "second", "02_second-3.ipynb": "third"}
+
+
+def test_only_what_a_notebook_once_made_and_none_makes_now_is_swept(run):
+    """A person's file stays, and so does one that she altered."""
+
+    def finish(name, *tables):
+        for table in tables:
+            (run.figures / table).write_text("made")
+        listed = {f"figures/smoke/{table}": {"sha256": artefacts.sha256(b"made")} for table in tables}
+        outputs.of(run, name)[1].write_text(json.dumps({"files": listed}))
+        outputs.of(run, name)[0].write_text("{}")
+        outputs.seal(run, name)
+
+    finish("00_gone", "gone.csv")
+    finish("01_first", "now.csv", "once.csv", "edited.csv", "moved.csv")
+    finish("01_first", "now.csv")
+    finish("01_first", "now.csv")  # what was made before the last time counts too
+    finish("02_second", "moved.csv")
+    (run.figures / "edited.csv").write_text("made, with a note")
+    (run.figures / "mine.csv").write_text("a person's")
     outputs.sweep(run)
-    assert {file.name for file in run.figures.iterdir()} == {"01_first.json", "02_second.json"}
+    stay = {"01_first.json", "02_second.json", "now.csv", "moved.csv", "edited.csv", "mine.csv"}
+    assert {file.name for file in run.figures.iterdir()} == stay
+    assert outputs.of(run, "00_gone")[0].exists()
+    assert outputs.set_aside(run) == {}
 
 
 def test_altered_outputs_are_made_again_with_what_reads_them(house):
@@ -93,7 +139,10 @@ def test_altered_outputs_are_made_again_with_what_reads_them(house):
     altered(executed / "02_second.ipynb", "02_second", "02_other")
     status, _, err, ran = house.call("reproduce")
     assert (status, ran) == (0, ["02_second"])
-    assert err.startswith("02_second: not as it was when it was finished, so it runs again\n")
+    kept = executed / "altered" / "02_second.ipynb"
+    again = "02_second: not as it was when it was finished, so it runs again"
+    assert err.startswith(f"{again}; what was altered is kept: {kept}\n")
+    assert "02_other" in kept.read_text() and "02_other" not in (executed / "02_second.ipynb").read_text()
     altered(results / "01_first.json", '"estimates": []', '"estimates": [1]')
     assert house.call("item", "figure-1")[3] == ["01_first", "02_second"]
     assert '"estimates": []' in (results / "01_first.json").read_text()
