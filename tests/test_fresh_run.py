@@ -92,8 +92,8 @@ def test_the_smoke_networks_have_learnt(smoke):
     of_lsnet = areas[(areas["network"] == "LSNet") & (areas["patients"] == "both")]
     assert len(of_lsnet) == 3
     assert (of_lsnet["images"] > 300).all()
-    assert of_lsnet["roc_auc"].mean() > 0.8  # single ones, on three processors: .82 to .92
-    assert of_lsnet["roc_auc"].min() > 0.7
+    assert of_lsnet["roc_auc"].mean() > 0.75  # single ones, on four processors and instruction sets: .81 to .92
+    assert of_lsnet["roc_auc"].min() > 0.65  # chance, for so many images of so many patients: .5 ± .05
     peers = areas[(areas["network"] == "MobileNet-V2") & (areas["patients"] == "both")]
     assert peers["roc_auc"].mean() > 0.6  # it has hardly begun to learn after as many steps
 
