@@ -25,7 +25,7 @@ RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(EXTRA)
 .PHONY: help reproduce check audit test lab lint bench lock refresh clean .venv supported
 
 help:  ## show this list
-	@grep -hE '^[a-z%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
 
 reproduce: supported  ## every notebook, table and figure, then report.html  [PROFILE=smoke COHORT=manifest.csv]
 	@$(RUN) reproduce $(RUN_OPTIONS)
@@ -61,7 +61,7 @@ lock: supported  ## resolve requirements.lock anew from pyproject.toml
 	@$(IN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
 
-.venv: supported
+.venv: supported  ## the environment alone
 	@$(IN) --version
 
 clean: supported  ## remove the environments and everything generated

@@ -65,16 +65,29 @@ def test_what_all_pictures_have_is_noticed(what, change):
 
 def test_names_and_labels_that_mislead():
     rows = cohort()
-    rows.loc[[0, 1, 4, 6, 8], "patient_id"] = ["007", "7", "P023", "P0023", "1.23E+11"]
+    rows.loc[[0, 1, 4, 6, 8], "patient_id"] = ["007", "7", "P-0023", "P0_23", "p 15"]
     rows.loc[2, "invasion_depth"] = 0.4
     table = found(rows, ignored=["ward"])
     assert table.index.tolist() == [
         "a column that nothing reads",
-        "patients whose names differ in leading zeros only",
-        "patients named by a rounded number",
+        "patients whose names differ in signs or zeros only",
         "controls with a depth of invasion",
     ]
-    assert table["images"].tolist() == [0, 5, 1, 1]  # P23 is there, too
+    assert table["images"].tolist() == [0, 7, 1]  # P23 and P15 are there, too
+
+
+def test_folders_of_women_who_have_several_names():
+    rows = cohort().assign(image=lambda f: [f"woman_{n // 2}/{n}.png" for n in range(len(f))])
+    assert found(rows).index.tolist() == ["60 of 60 folders hold pictures of several patients"]
+    assert found(rows.assign(patient_id=rows["patient_id"].iloc[rows.index // 2 * 2].to_numpy())).empty
+    assert found(cohort().assign(image=lambda f: "us/" + f["image"])).empty  # one folder tells nothing
+
+
+def test_thumbnails_among_the_pictures():
+    rows = cohort()
+    told = facts(rows)
+    told.loc[5, ["width", "height"]] = 12
+    assert found(rows, told)["images"].to_dict() == {"pictures far smaller than the others": 1}
 
 
 def test_classes_bound_to_a_centre():

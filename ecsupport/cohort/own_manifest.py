@@ -152,17 +152,36 @@ def _check_patients(table: Table, frame: pd.DataFrame) -> None:
     for column in ("patient_id", "centre"):
         if column in table.columns:
             tables.other_spellings(table, column)
-    named = frame[frame["patient_id"] != ""]
+    for column in ("patient_id", "centre"):
+        for name, rows in frame[frame[column] != ""].groupby(column).groups.items():
+            if read := _misread(name):
+                table.add(f"{tables.shown(name)} is {tables.shown(read)}, wrongly decoded", tables.AS_CSV, rows, column)
+    rounded = frame["patient_id"].str.contains(r"\d(?:[.,]\d+)?[eE]\+\d\d")
+    table.add("a rounded number: several patients may have become one", "Export the names as text, with all digits",
+              frame.index[rounded], "patient_id")  # fmt: skip
+    named = frame[(frame["patient_id"] != "") & ~rounded]
     label = pd.to_numeric(named["label"], errors="coerce")
-    for column, values, problem in (
-        ("centre", named["centre"].mask(named["centre"] == ""), "a second centre"),
-        ("label", label.where(label.isin([0, 1])), "another label"),
+    for column, values in (
+        ("centre", named["centre"].where(named["centre"] != "").dropna()),
+        ("label", label.where(label.isin([0, 1])).dropna()),
     ):
-        first = values.groupby(named["patient_id"]).transform("first")
-        remedy = f"If these are two women, name them apart, e.g. by centre; if one, give all her images one {column}"
-        table.add(f"patient has {problem}", remedy, named.index[values.notna() & values.ne(first)], column)
+        by_patient = named["patient_id"].loc[values.index]
+        other = values.ne(values.groupby(by_patient).transform("first"))
+        where = pd.Series(values.index, values.index).groupby(by_patient).transform("first")
+        remedy = f"If these are two women, name them apart; if one, give all her images one {column}"
+        for row in values.index[other]:
+            who, here, there = map(tables.shown, (by_patient[row], frame.at[row, column], frame.at[where[row], column]))
+            table.add(f"patient {who} has {here} here and {there} in row {where[row]}", remedy, [row], column)
     for row, problem, remedy in splits_of_patients(frame):
         table.add(problem, remedy, [row], "split")
+
+
+def _misread(name: str) -> str | None:
+    """The name as it was meant, where it is UTF-8 that was read as if it were cp1252; else None."""
+    try:
+        return None if name.isascii() else name.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return None
 
 
 def _check_files(table: Table, frame: pd.DataFrame) -> pd.Series:
@@ -196,18 +215,22 @@ def _state(file: Path) -> os.stat_result | None:
 def _missing(folder: Path, name: str, listings: dict[Path, dict[str, str]]) -> tuple[str, str]:
     """Problem and remedy of a path that names no file; `listings` keeps what stands in the folders looked into."""
     slashed = name.replace("\\", "/")
+    if re.match(r"[A-Za-z]:/|//", slashed):
+        return "a path of another machine", "Give the path relative to the manifest"
     path = folder / slashed
     if state := _state(path):
         if slashed != name and stat.S_ISREG(state.st_mode):
-            return f"{tables.shown(name)} has back-slashes", f"Write {slashed}"
+            return "the path has back-slashes", "Write / for each of them"
         kind = "a folder" if stat.S_ISDIR(state.st_mode) else "no regular file"
         return f"{tables.shown(name)} is {kind}", "Write one row an image"
     if path.parent not in listings:
         try:
-            listings[path.parent] = {_plain(file.name): file.name for file in path.parent.iterdir()}
+            there = sorted(file.name for file in path.parent.iterdir())
+            listings[path.parent] = {_plain(Path(n).stem): n for n in there} | {_plain(n): n for n in there}
         except (OSError, ValueError):
             listings[path.parent] = {}
-    near = listings[path.parent].get(_plain(path.name))
+    listing = listings[path.parent]
+    near = listing.get(_plain(path.name)) or listing.get(_plain(path.stem))
     if near == path.name:
         return f"{tables.shown(name)} is a link to nothing", "Mend the link, or remove the row"
     if near:
@@ -231,6 +254,9 @@ def _check_pictures(table: Table, frame: pd.DataFrame, files: pd.Series, workers
     shown = shown[shown["hash"].str.len() == pictures.DIGITS]
     frame.loc[shown.index, "hash"] = shown["hash"]
     other = (given != "") & given.ne(shown["hash"])
+    odd = other & (given.str.len() != pictures.DIGITS)
+    table.add(f"no SHA-256, which has {pictures.DIGITS} digits", "Give that, or nothing", given.index[odd], "hash")
+    other &= ~odd
     table.add("not the SHA-256 of the file", "Fetch the file again, or empty the cell", given.index[other], "hash")
     facts = pictures.facts(shown, table.path, workers)
     for fault, rows in facts.groupby("fault").groups.items():
@@ -254,7 +280,10 @@ def _check_same_pictures(table: Table, frame: pd.DataFrame, pixels: pd.Series) -
 
 def _check_classes(table: Table, frame: pd.DataFrame) -> None:
     """A class without ultrasound; or, where every ultrasound image has a split, a split without a class."""
+    settling = {"label", "modality", "split"}
     if not {"label", "modality"} <= set(table.columns) or not table.numbers:
+        return
+    if any(mistake.column in settling for mistake in table.mistakes):  # first things first
         return
     us = frame[frame["modality"].eq("us") & in_cohort(frame)]
     label = pd.to_numeric(us["label"], errors="coerce")

@@ -26,7 +26,7 @@ ORIENTATION = 274  # EXIF tag
 BITS = 258  # TIFF tag
 FINGERPRINT = 16  # side of the perceptual hash, in bits
 BLACK = 4  # grey level up to which a border counts as black
-EXPORT = "Export it as 8-bit PNG"
+EXPORT = "Export it again, as 8-bit PNG"
 FACTS = (
     *("fault", "format", "mode", "width", "height", "orientation", "transparent"),
     *("pixels", "two_valued", "border", "black_border", "fingerprint"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # columns of our own tables that hold names
 WORDS = ("image", "patient_id", "centre", "modality", "sequence", "diagnosis", "split", "source", "hash", "reader")
+ERRORS = {"#N/A", "#NV", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"}  # of spreadsheets
 NO_WIDTH = ("Cf", "Cc")  # Unicode's categories of signs that nobody sees
 WIDEST = 60  # characters of a cell that a message shows
 ALIKE = 0.8  # share of letters from which a column's name looks like a known one
@@ -108,11 +109,13 @@ def read(
             continue
         if len(row) != len(header):
             problem = f"{len(row)} cell{'s' * (len(row) > 1)} under a header of {len(header)}"
-            table.add(problem, "Quote a cell that holds a comma", [number])
+            table.add(problem, "Give a cell to every column; quote a cell that holds a comma", [number])
             continue
         for name, place in names.items():
             if not row[place].isprintable() and any(unicodedata.category(sign) == "Cc" for sign in row[place]):
                 table.add("a line break or another control character within the cell", "Remove it", [number], name)
+            if row[place].upper() in ERRORS:
+                table.add(f"{row[place]} is a spreadsheet's error, not a value", "Write what is meant", [number], name)
         table.numbers.append(number)
         cells.append(row)
     table.columns = {name: [row[place] for row in cells] for name, place in names.items()}
@@ -235,8 +238,8 @@ def _named_columns(
         elif allow_extra:
             table.ignored[name] = []
         else:
-            remedy = "Remove it" if allow_extra is None else "Remove it, or allow further columns with --allow-extra"
-            table.add(f"column {shown(name)} is unknown", remedy)
+            remedy = "" if allow_extra is None else ", or allow further columns: ALLOW_EXTRA=1, or --allow-extra"
+            table.add(f"column {shown(name)} is unknown", f"Remove it{remedy}")
     return names
 
 

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
 from ecsupport.cohort.manifest import PLACES, in_cohort
+from ecsupport.core.tables import canonical
 from ecsupport.evaluation.auc import auc_interval
 
 NEAR = 1 / 8  # share of the bits that vary in which near-duplicates differ at most; between women of the phantoms .3
@@ -19,6 +20,8 @@ CONSTANT = 0.95  # share of pictures that agree in a bit from which on it says n
 TELLING = 64  # bits that must vary for the hash to tell pictures apart
 TOO_MANY = 0.01  # share of pairs of patients' pictures that look alike from which on it does not either
 TOLD = 0.55  # AUC above which the lower limit must lie, so that no trivial difference is reported of many images
+FOLDERS = 10  # from so many on, a folder may be a patient
+SMALL = 16  # times fewer pixels than usual: a thumbnail
 FEW = 30  # patients of a class; with fewer, even a test without a miss leaves sensitivity below .89 open
 COLUMNS = ("what", "images", "patients", "example", "meaning")
 Note = tuple[str, pd.Index, str, str]  # what, rows, example, meaning
@@ -86,15 +89,18 @@ def near_duplicates(fingerprint: Sequence[str], patient: Sequence[str], split: S
 
 
 def _of_names(rows: pd.DataFrame) -> Iterator[Note]:
-    bare = rows["patient_id"].str.replace(r"(?<!\d)0+(?=\d)", "", regex=True)
+    bare = rows["patient_id"].map(canonical).str.replace(r"[\W_]+", "", regex=True)
+    bare = bare.str.replace(r"(?<!\d)0+(?=\d)", "", regex=True)
     mixed = rows["patient_id"].groupby(bare).transform("nunique") > 1
     if mixed.any():
-        names = ", ".join(sorted(rows.loc[mixed, "patient_id"].unique())[:2])
-        yield "patients whose names differ in leading zeros only", rows.index[mixed], names, "taken for two patients"
-    rounded = rows.index[rows["patient_id"].str.fullmatch(r"\d([.,]\d+)?[eE]\+?\d+")]
-    if len(rounded):
-        example = rows.at[rounded[0], "patient_id"]
-        yield "patients named by a rounded number", rounded, example, "a spreadsheet may have merged several women"
+        names = rows.loc[mixed, "patient_id"]
+        example = " and ".join(names[bare == bare[names.index[0]]].unique()[:2])
+        yield "patients whose names differ in signs or zeros only", names.index, example, "taken for two patients"
+    folder = rows["image"].str.rpartition("/")[0]
+    shared = rows["patient_id"].groupby(folder).transform("nunique") > 1
+    if folder.nunique() >= FOLDERS and shared.any():
+        what = f"{folder[shared].nunique()} of {folder.nunique()} folders hold pictures of several patients"
+        yield what, rows.index[shared], folder[shared].iloc[0], "if a folder is a woman, she is in several splits"
     invading = rows.index[(rows["label"] == 0) & (rows["invasion_depth"] > 0)]
     if len(invading):
         example = rows.at[invading[0], "image"]
@@ -128,10 +134,11 @@ def _of_test_patients(rows: pd.DataFrame) -> Iterator[Note]:
 
 
 def _of_pictures(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:
-    share = facts["width"] / facts["height"]
+    share, area = facts["width"] / facts["height"], facts["width"] * facts["height"]
     sides = f"squeezed to a square; width to height {share.min():.2f} to {share.max():.2f}"
     for what, of, meaning in (
         ("orientation tags", facts["orientation"].between(2, 8), "turned as the tag says before anything else"),
+        ("pictures far smaller than the others", SMALL * area < area.median(), "perhaps thumbnails"),
         ("pictures that are not square", facts["width"] != facts["height"], sides),
         ("transparent pictures", facts["transparent"].astype(bool), "laid on black"),
         ("pictures of at most two grey levels", facts["two_valued"].astype(bool), "they look like masks"),
@@ -156,7 +163,8 @@ def _of_duplicates(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:
         members = placed.index[alike.members]
         labels = "" if rows.loc[members, "label"].nunique() == 1 else " of both classes"
         what = "near-duplicates in two splits" if apart else "near-duplicates of two patients in one split"
-        meaning = f"{alike.pairs:,} pairs look alike{labels}; look whether they are of one woman"
+        pairs = f"{alike.pairs:,} pair{'s look' if alike.pairs > 1 else ' looks'} alike{labels}"
+        meaning = f"{pairs}; look whether they are of one woman (a cropped copy is not found)"
         yield what, members, f"{one} and {two}", meaning
 
 
