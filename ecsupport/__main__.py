@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    stopped = _note_interrupts()
+    _note_interrupts()
     try:
         options = _parser().parse_args(arguments)
         status = options.command(options)
@@ -51,22 +51,21 @@ def _run(arguments: list[str] | None) -> int:
             raise
         print(words, file=sys.stderr)
         status = failures.MISTAKEN
-    if stopped:
+    if failures.stops:
         print("stopped; the next run goes on from the last finished notebook", file=sys.stderr)
         return failures.STOPPED
     return status
 
 
-def _note_interrupts() -> list[int]:
+def _note_interrupts() -> None:
     """Remember that Ctrl-C was pressed, since Snakemake catches it and reports a failure only."""
-    seen: list[int] = []
+    failures.stops.clear()
 
     def handler(number: int, _: object) -> None:
-        seen.append(number)
+        failures.stops.append(number)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, handler)
-    return seen
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ from ecsupport.core import paths
 from ecsupport.core.profiles import Run
 
 DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130  # exit statuses
+stops: list[int] = []  # signals by which a person has stopped this command
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 QUOTED = r"""('[^'\n]*'|"[^"\n]*")"""
@@ -63,7 +64,9 @@ def leave(file: Path, error: Exception) -> None:
 
 
 def explain(run: Run, names: list[str]) -> int:
-    """Say what went wrong, from the notebooks kept in `failed/`; returns the exit status."""
+    """Say what went wrong, from the notebooks kept in `failed/`, if nobody has stopped it; returns the exit status."""
+    if stops:
+        return STOPPED
     kept = [run.notebooks / "failed" / f"{name}.ipynb" for name in names]
     kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
     words, lines = [], []

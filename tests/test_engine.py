@@ -304,6 +304,7 @@ def test_stopped_then_killed_then_finished(house):
     assert run.returncode == 130
     assert "Traceback" not in out + err
     assert err.splitlines()[-1] == "stopped; the next run goes on from the last finished notebook"
+    assert "failed" not in err
     kernel = int(Path(f"{house.trace}.pid").read_text())
     wait_for(lambda: not alive(kernel))
 
