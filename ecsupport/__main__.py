@@ -121,7 +121,7 @@ def _look(run: Run, decode: bool, allow_extra: bool, most: int | None = None) ->
     from ecsupport.cohort import own_manifest, split  # noqa: PLC0415 - pandas and scikit-learn take seconds
     from ecsupport.evaluation.noticed import noticed  # noqa: PLC0415
 
-    checked = own_manifest.check(run.cohort, decode=decode, allow_extra=allow_extra, workers=run.profile.threads)
+    checked = own_manifest.check(run.cohort, decode=decode, allow_extra=allow_extra)
     checked.table.refuse(most)
     rows = split.of_run(checked.rows, run)
     images, patients, centres = (f"{count:,}" for count in (len(rows), *rows[["patient_id", "centre"]].nunique()))

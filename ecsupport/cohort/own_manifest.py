@@ -69,18 +69,18 @@ class Checked:
     facts: pd.DataFrame | None
 
 
-def read(path: Path, workers: int = 1) -> pd.DataFrame:
+def read(path: Path) -> pd.DataFrame:
     """The rows of a person's manifest, in their order; missing optional columns are filled with what is not known.
 
     Columns as in `manifest.COLUMNS`; `hash` is the SHA-256 of each file. Every picture is decoded once. UserError with
     a line for every kind of mistake, see `check`.
     """
-    checked = check(path, decode=True, workers=workers)
+    checked = check(path, decode=True)
     checked.table.refuse()
     return checked.rows
 
 
-def check(path: Path, *, decode: bool, allow_extra: bool = False, workers: int = 1) -> Checked:
+def check(path: Path, *, decode: bool, allow_extra: bool = False) -> Checked:
     """Look through a manifest, and with `decode` through every picture that it names; mistakes are noted, not raised.
 
     UserError only where the file is no table (see `tables.read`).
@@ -95,7 +95,7 @@ def check(path: Path, *, decode: bool, allow_extra: bool = False, workers: int =
     _check_patients(table, frame)
     files = _check_files(table, frame)
     _check_classes(table, frame)
-    facts = _check_pictures(table, frame, files, workers) if decode and files.any() else None
+    facts = _check_pictures(table, frame, files) if decode and files.any() else None
     return Checked(table, None if table.mistakes else _typed(frame), facts)
 
 
@@ -242,7 +242,7 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _check_pictures(table: Table, frame: pd.DataFrame, files: pd.Series, workers: int) -> pd.DataFrame:
+def _check_pictures(table: Table, frame: pd.DataFrame, files: pd.Series) -> pd.DataFrame:
     """Decode every file; notes what cannot be taken, a wrong hash, and a picture that stands under two names.
 
     Fills the column `hash` of the frame; returns what the pictures tell (see `pictures.facts`).
@@ -258,7 +258,7 @@ def _check_pictures(table: Table, frame: pd.DataFrame, files: pd.Series, workers
     table.add(f"no SHA-256, which has {pictures.DIGITS} digits", "Give that, or nothing", given.index[odd], "hash")
     other &= ~odd
     table.add("not the SHA-256 of the file", "Fetch the file again, or empty the cell", given.index[other], "hash")
-    facts = pictures.facts(shown, table.path, workers)
+    facts = pictures.facts(shown, table.path)
     for fault, rows in facts.groupby("fault").groups.items():
         if fault:
             table.add(f"cannot read the image ({fault})", pictures.EXPORT, rows, "image")

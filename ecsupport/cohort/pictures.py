@@ -46,7 +46,7 @@ def hashes(files: list[Path]) -> list[str]:
         return list(pool.map(one, files))
 
 
-def facts(images: pd.DataFrame, manifest: Path, workers: int = 1) -> pd.DataFrame:
+def facts(images: pd.DataFrame, manifest: Path) -> pd.DataFrame:
     """What each picture of a manifest (columns image, hash) tells, in its order; decoded once and kept in the store.
 
     Columns: fault (why it cannot be taken, or empty), format, mode, width, height (pixels, as stored), orientation
@@ -59,20 +59,23 @@ def facts(images: pd.DataFrame, manifest: Path, workers: int = 1) -> pd.DataFram
         Spec("pictures", make_facts, {"images": list(b["image"]), "hashes": list(b["hash"]), "manifest": str(manifest)})
         for b in blocks
     ]
-    rows = [row for folder in ensure_all(specs, workers, "pictures") for row in json.loads(_text(folder))]
+    rows = [row for folder in ensure_all(specs) for row in json.loads(_text(folder))]
     return pd.DataFrame(rows, index=images.index, columns=list(FACTS))
 
 
 def make_facts(folder: Path, images: list[str], hashes: list[str], manifest: str) -> None:
     """Write `facts.json` of a block of pictures into `folder`; see `facts`."""
-    rows = []
-    for name, known in progress.bar(list(zip(images, hashes, strict=True)), "pictures"):
+
+    def told(name: str, known: str) -> dict[str, Any]:
         raw = content(manifest, name, known)
         try:
-            pixels, told = decode(raw)
-            rows.append({"fault": "", **told, **_seen(np.asarray(pixels))})
+            pixels, head = decode(raw)
         except ValueError as error:
-            rows.append({"fault": str(error)})
+            return {"fault": str(error)}
+        return {"fault": "", **head, **_seen(np.asarray(pixels))}
+
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock; processes would take longer to start
+        rows = list(progress.bar(pool.map(told, images, hashes), "pictures", len(images)))
     (folder / "facts.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
