@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from ecsupport.cohort import pictures
+from ecsupport.cohort import phantom, pictures
 from ecsupport.cohort.manifest import COLUMNS
 from ecsupport.evaluation.noticed import NEAR, near_duplicates, noticed
 
@@ -190,6 +190,12 @@ def test_near_duplicates_agree_with_counting_bits():
     alike = near_duplicates([np.packbits(row).tobytes().hex() for row in bits], patient, split)
     assert {apart: set(of.members.tolist()) for apart, of in alike.items()} == {k: v for k, v in expected.items() if v}
     assert sum(of.pairs for of in alike.values()) == pairs >= 3
+
+
+def test_phantoms_of_different_women_are_no_near_duplicates():
+    names = [phantom.patient_id("tuning_carcinoma", number) for number in range(60)]
+    prints = [pictures.fingerprint(phantom.render("phantom-v1", name, 0, "us", 64)) for name in names]
+    assert near_duplicates(prints, names, ["train", "test"] * 30) == {}
 
 
 def test_near_duplicates_are_reported_by_where_they_stand():

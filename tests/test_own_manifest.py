@@ -181,6 +181,11 @@ def test_a_split_under_another_name_is_no_further_column(own, column, value):
     own_manifest.check(both, decode=False, allow_extra=True).table.refuse()
 
 
+@pytest.mark.parametrize("value", ["none", "extra", "unused", "7"])
+def test_a_further_column_that_holds_no_split_is_allowed(own, value):
+    own_manifest.check(own(lambda f: f.assign(implant=value)), decode=False, allow_extra=True).table.refuse()
+
+
 def test_a_hash_that_is_given_is_verified(own, tmp_path):
     of = {name: pictures.hashes([tmp_path / name])[0] for name, *_ in ROWS}
     assert len(own_manifest.read(own(lambda f: f.assign(hash=f["image"].map(of).str.upper())))) == 6
@@ -265,7 +270,10 @@ def test_a_link_to_a_picture_is_that_picture(own, tmp_path):
 @pytest.mark.parametrize("split", ["", "unused", "train"])
 def test_a_picture_twice_within_a_patient_is_no_mistake(own, tmp_path, split):
     (tmp_path / "a/2.png").write_bytes((tmp_path / "a/1.png").read_bytes())
-    assert len(own_manifest.read(own(lambda f: changed(1, "split", "train")(changed(2, "split", split)(f))))) == 6
+    again = changed(2, "label", "1.0")  # is the same label
+    assert (
+        len(own_manifest.read(own(lambda f: changed(1, "split", "train")(changed(2, "split", split)(again(f)))))) == 6
+    )
 
 
 # --- pictures that cannot be taken ----------------------------------------------------------------------------------

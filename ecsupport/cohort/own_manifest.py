@@ -51,8 +51,6 @@ GUESSES = {  # column -> what people write -> what is meant
     },
     "visible": {**dict.fromkeys(("yes", "y"), "true"), **dict.fromkeys(("no", "n"), "false")},
 }
-
-
 OPTIONAL = tuple(column for column in COLUMNS if column not in (*REQUIRED, "source"))
 SPLIT_WORDS = {"split", "splits", "fold", "folds", "train", "partition", "subset", "holdout"}  # in a column's name
 
@@ -112,11 +110,12 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _check_other_splits(table: Table) -> None:
     """Note a further column that seems to hold a split where the manifest has none: a new one would be drawn."""
-    words = {*SPLITS, *POOL_SPLITS.values(), *GUESSES["split"]}
+    words = {*SPLITS[:3], *(word for word, meant in GUESSES["split"].items() if meant != "unused")}
+    others = {*SPLITS, *POOL_SPLITS.values(), *GUESSES["split"]}
     for name, cells in table.ignored.items() if "split" not in table.columns else ():
         held = {cell.casefold() for cell in cells} - {""}
         named = {word.lower() for word in re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name)}
-        if named & SPLIT_WORDS or {"is", "test"} <= named or (held and held <= words):
+        if named & SPLIT_WORDS or {"is", "test"} <= named or (held & words and held <= others):
             table.add(f"column {tables.shown(name)} looks like 'split'", "Rename it to split, or remove it")
 
 
@@ -152,7 +151,6 @@ def _check_patients(table: Table, frame: pd.DataFrame) -> None:
     for column in ("patient_id", "centre"):
         if column in table.columns:
             tables.other_spellings(table, column)
-    for column in ("patient_id", "centre"):
         for name, rows in frame[frame[column] != ""].groupby(column).groups.items():
             if read := _misread(name):
                 table.add(f"{tables.shown(name)} is {tables.shown(read)}, wrongly decoded", tables.AS_CSV, rows, column)
@@ -253,6 +251,7 @@ def _check_pictures(table: Table, frame: pd.DataFrame, files: pd.Series) -> pd.D
         table.add(f"the file cannot be read ({shown.at[row, 'hash']})", "Look after the file", [row], "image")
     shown = shown[shown["hash"].str.len() == pictures.DIGITS]
     frame.loc[shown.index, "hash"] = shown["hash"]
+    given = given[shown.index]
     other = (given != "") & given.ne(shown["hash"])
     odd = other & (given.str.len() != pictures.DIGITS)
     table.add(f"no SHA-256, which has {pictures.DIGITS} digits", "Give that, or nothing", given.index[odd], "hash")
@@ -269,10 +268,13 @@ def _check_pictures(table: Table, frame: pd.DataFrame, files: pd.Series) -> pd.D
 def _check_same_pictures(table: Table, frame: pd.DataFrame, pixels: pd.Series) -> None:
     """Note a picture that stands under two patients, labels, splits or modalities, by its grey levels."""
     told = frame[["patient_id", "label", "split", "modality"]]
-    told = told.assign(split=told["split"].where(told["split"].isin(PLACES), ""))
+    told = told.assign(
+        split=told["split"].where(told["split"].isin(PLACES), ""),
+        label=pd.to_numeric(told["label"], errors="coerce").fillna(-1),  # 1 and 1.0 are one label
+    )
     for _, rows in pixels[pixels.duplicated(keep=False)].groupby(pixels).groups.items():
         for row in rows[1:]:
-            differs = [c for c in told if len({told.at[row, c], told.at[rows[0], c]} - {""}) > 1]
+            differs = [c for c in told if len({told.at[row, c], told.at[rows[0], c]} - {"", -1}) > 1]
             if differs:
                 problem = f"the same picture as in row {rows[0]} under another {' and '.join(differs)}"
                 table.add(problem, "Keep the row that is true", [row], "image")

@@ -15,7 +15,7 @@ from ecsupport.cohort.manifest import PLACES, in_cohort
 from ecsupport.core.tables import canonical
 from ecsupport.evaluation.auc import auc_interval
 
-NEAR = 1 / 8  # share of the bits that vary in which near-duplicates differ at most; between women of the phantoms .3
+NEAR = 1 / 8  # share of the bits that vary in which near-duplicates differ at most
 CONSTANT = 0.95  # share of pictures that agree in a bit from which on it says nothing: a fan's edge, a machine's frame
 TELLING = 64  # bits that must vary for the hash to tell pictures apart
 TOO_MANY = 0.01  # share of pairs of patients' pictures that look alike from which on it does not either

@@ -56,7 +56,7 @@ OPTIONS = (
         "simulation", "features", ("raw", "rows"),
         "the text compares 128 features of the maps and does not say how they are trained; the code compares maps",
         "fixed random features cannot collapse, and do not ask a map near 1 to be one near nought; maps differ in crop "
-        "from step to step and are not smoothed; in block 1 `rows`, standardised ones, alone teach the order of keys "
+        "from step to step and are not smoothed; in block 1 `rows`, standardised ones, still teach the order of keys "
         "(notebook 05)",
     ),
     Option(
