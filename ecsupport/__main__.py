@@ -90,6 +90,14 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("item", help="e.g. table-7 or figure-5")
     execute = add("execute", "one notebook, as Snakemake calls it", lambda o: engine.execute(opened(o), o.name), True)
     execute.add_argument("name")
+    listed = add("jobs", "everything that is trained: name, state, minutes, size", lambda o: _jobs(opened(o)))
+    made = add("make", "train or render some jobs with what they need, in this process", lambda o: _make(opened(o), o))
+    for one in (listed, made):
+        one.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
+        one.add_argument("--cohort", default="", metavar="CSV", help="manifest of your own images")
+    made.add_argument(
+        "names", nargs="+", metavar="NAME", help="e.g. screening/lsnet/142, or screening/lsnet for all seeds"
+    )
     look = add("check", "look through the manifest of your own images and name every mistake", _check)
     look.add_argument("cohort", metavar="manifest.csv")
     look.add_argument("--pixels", action="store_true", help="decode every picture too")
@@ -105,6 +113,22 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--keep", action="store_true", help="store the measures for the notebooks that speak of them")
     add("readme", "regenerate the README's generated blocks", _readme)
     return parser
+
+
+def _jobs(run: Run) -> int:
+    from ecsupport.experiments import catalogue, cohort  # noqa: PLC0415 - torch and pandas take seconds
+
+    cohort.note(run)
+    print("\n".join(catalogue.listing(run)))
+    return engine.DONE
+
+
+def _make(run: Run, options: argparse.Namespace) -> int:
+    from ecsupport.experiments import catalogue, cohort  # noqa: PLC0415
+
+    cohort.note(run)
+    print("\n".join(catalogue.make(run, options.names)))
+    return engine.DONE
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -164,7 +164,7 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
         features.train(tmp_path / name, data, 3, seed, list(features.TASKS), "cpu", 1)
-        weights.append((tmp_path / name / "weights.pt").read_bytes())
+        weights.append((tmp_path / name / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
     assert torch.equal(torch.get_rng_state(), before)
 

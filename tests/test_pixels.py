@@ -7,7 +7,7 @@ import torch
 from ecsupport.cohort import images as cohort_images
 from ecsupport.core.artefacts import deposit, ensure
 from ecsupport.core.errors import UserError
-from ecsupport.core.pixels import demand_grey
+from ecsupport.core.pixels import Rows, demand_grey
 from ecsupport.core.training import torch_generator
 from ecsupport.instruments import acceptance, features, segmenter
 from ecsupport.screening import baseline, gradients, inputs, lsnet, training
@@ -115,3 +115,24 @@ def test_no_instrument_is_trained_on_other_arrays(tmp_path, monkeypatch, spec):
     data = deposit(image=GOOD / 255, labels=GOOD % 5, **{name: np.array(values) for name, values in numbers.items()})
     with pytest.raises(UserError, match=r"float64 of shape \(2, 64, 64\).*np.rint"):
         ensure(spec(data, 1, 1))
+
+
+def test_rows_of_arrays_are_the_images_one_after_another_and_read_when_asked_for(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 255, (count, 4, 4), dtype=np.uint8) for count in (5, 7)]
+    for number, array in enumerate(arrays):
+        np.save(tmp_path / f"{number}.npy", array)
+    mapped = [np.load(tmp_path / f"{number}.npy", mmap_mode="r") for number in range(2)]
+    places = [rng.integers(0, count, 9) for count in (5, 7)]
+    rows = Rows(*zip(mapped, places, strict=True))
+    whole = np.concatenate([array[place] for array, place in zip(arrays, places, strict=True)])
+    assert (len(rows), rows.shape) == (18, whole.shape)
+    for asked in (3, slice(2, 14), rng.integers(0, 18, 30), rng.random(18) < 0.5, np.empty(0, int)):
+        np.testing.assert_array_equal(rows[asked], whole[asked])
+    np.testing.assert_array_equal(np.asarray(rows), whole)
+    assert all(isinstance(array, np.memmap) for array in rows.arrays)
+    assert demand_grey(rows, 4) is rows
+    with pytest.raises(UserError, match="expected uint8"):
+        Rows((arrays[0].astype(float), [0]))
+    with pytest.raises(UserError, match=r"\(N, 4, 4\)"):
+        Rows((arrays[0], [0]), (np.zeros((2, 8, 8), np.uint8), [0]))

@@ -145,8 +145,8 @@ def test_runs_that_share_their_start_differ_in_the_second_phase_alone(trained):
 
 def test_a_run_leaves_the_chosen_weights_and_its_history(trained):
     names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
-    others = {f"{role}_{rule}.pt" for role in ("weights", "teacher") for rule in ("sensitivity", "auc")}
-    assert names == {"weights.pt", "teacher.pt", "history.csv"} | others
+    others = {f"{role}_{rule}.safetensors" for role in ("weights", "teacher") for rule in ("sensitivity", "auc")}
+    assert names == {"weights.safetensors", "teacher.safetensors", "history.csv"} | others
     table = pd.read_csv(trained / "history.csv")
     assert table["step"].tolist() == list(range(1, 9))
     assert table["phase"].tolist() == [1] * 4 + [2] * 4
@@ -178,14 +178,20 @@ def test_every_rule_selects_by_its_own_criterion_while_training(monkeypatch):
 def test_a_rule_keeps_its_weights_alone():
     small = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False)
     names = {
-        rules: {f.name for f in artefacts.ensure(network_spec(replace(small, rules=rules), deposit(), 1)).glob("w*.pt")}
+        rules: {
+            f.name
+            for f in artefacts.ensure(network_spec(replace(small, rules=rules), deposit(), 1)).glob("w*.safetensors")
+        }
         for rules in (("dual",), ("auc", "sensitivity"))
     }
-    assert names == {("dual",): {"weights.pt"}, ("auc", "sensitivity"): {"weights_auc.pt", "weights_sensitivity.pt"}}
+    assert names == {
+        ("dual",): {"weights.safetensors"},
+        ("auc", "sensitivity"): {"weights_auc.safetensors", "weights_sensitivity.safetensors"},
+    }
     folder = artefacts.ensure(network_spec(replace(small, rules=("auc", "sensitivity")), deposit(), 1))
     first, auc = (restore(folder, **rule).state_dict() for rule in ({}, {"rule": "auc"}))
     assert all(torch.equal(first[name], auc[name]) for name in auc)
-    with pytest.raises(UserError, match="weights.pt is not a readable checkpoint"):
+    with pytest.raises(UserError, match="weights.safetensors holds no weights as safetensors"):
         restore(folder, rule="dual")
 
 
@@ -202,11 +208,11 @@ def test_the_student_alone_predicts_what_it_did_with_its_teacher(trained, monkey
     maps = gradients.teacher_maps(teacher, image)
     with torch.no_grad():  # as at the last step of training
         beside = student(to_input(image), maps, distillation.weights(1.0).guidance).softmax(-1)[:, 1].double().numpy()
-    (trained / "teacher.pt").rename(trained / "away.pt")
+    (trained / "teacher.safetensors").rename(trained / "away.safetensors")
     try:
         assert np.array_equal(predict(restore(trained), image), beside)
     finally:
-        (trained / "away.pt").rename(trained / "teacher.pt")
+        (trained / "away.safetensors").rename(trained / "teacher.safetensors")
     assert beside.shape == (12,)
     assert ((beside > 0) & (beside < 1)).all()
     monkeypatch.setattr(training, "SCORED", 5 * SIZE**2)
@@ -336,7 +342,9 @@ def test_without_a_second_phase_a_class_may_be_synthetic_alone():
     label = pictures(18)[1]
     changes = {"network": "mobilenet_v2", "guidance": "none", "knowledge": False, "mixed_steps": 2}
     data = deposit(real=label == 0)
-    assert (artefacts.ensure(network_spec(replace(TINY, **changes, real_steps=0), data, 1)) / "weights.pt").is_file()
+    assert (
+        artefacts.ensure(network_spec(replace(TINY, **changes, real_steps=0), data, 1)) / "weights.safetensors"
+    ).is_file()
     with pytest.raises(UserError, match="no positive real training image"):
         artefacts.ensure(network_spec(replace(TINY, **changes), data, 1))
 
@@ -458,7 +466,7 @@ def test_profiles_give_settings_for_every_network():
 def test_every_ablation_trains(changes):
     settings = replace(TINY, mixed_steps=1, real_steps=1, **changes)
     folder = artefacts.ensure(network_spec(settings, deposit(), 1))
-    assert (folder / "teacher.pt").is_file() == settings.taught
+    assert (folder / "teacher.safetensors").is_file() == settings.taught
     terms = pd.read_csv(folder / "history.csv").dropna(axis=1, how="all").columns
     assert ("distillation" in terms) == settings.knowledge
     assert ("simulation" in terms) == (settings.guidance == "teacher")
@@ -575,10 +583,10 @@ def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, tmp_path,
     run = network_spec(TINY, deposit(), 42)
     torn = artefacts.place(run)[0].with_suffix(".resumable") / "last.pt"
     torn.parent.mkdir(parents=True)
-    torn.write_bytes((trained / "weights.pt").read_bytes()[:1000])
+    torn.write_bytes((trained / "weights.safetensors").read_bytes()[:1000])
     again = artefacts.ensure(run)
     assert capsys.readouterr().err == f"{torn} was truncated or altered, so this training begins anew\n"
-    assert (again / "weights.pt").read_bytes() == (trained / "weights.pt").read_bytes()
+    assert (again / "weights.safetensors").read_bytes() == (trained / "weights.safetensors").read_bytes()
 
 
 STUDENTS = {

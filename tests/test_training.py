@@ -116,3 +116,17 @@ def test_a_profile_that_needs_a_gpu_says_so():
     assert training.device("cpu").type == "cpu"
     with pytest.raises(UserError, match="Choose the profile smoke or laptop"):
         training.device("cuda")
+
+
+def test_final_weights_come_back_and_nothing_else_is_loaded(tmp_path):
+    state = {"a": torch.randn(2, 3), "b": torch.arange(4)}
+    for name in ("one", "two"):
+        training.save_weights(tmp_path / name, state)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    back = training.load_weights(tmp_path / "one")
+    assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
+    (tmp_path / "torn").write_bytes((tmp_path / "one").read_bytes()[:-5])
+    torch.save(state, tmp_path / "pickle")
+    for name in ("torn", "pickle", "absent"):
+        with pytest.raises(training.Unreadable, match=f"{name} holds no weights as safetensors"):
+            training.load_weights(tmp_path / name)

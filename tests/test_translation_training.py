@@ -67,7 +67,12 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("model", FIVE)
 def test_a_training_leaves_weights_losses_and_snapshots(trained, model):
     _, folder = trained[model]
-    assert {f.name for f in folder.iterdir()} == {"weights.pt", "losses.csv", "snapshots.npy", artefacts.PROVENANCE}
+    assert {f.name for f in folder.iterdir()} == {
+        "weights.safetensors",
+        "losses.csv",
+        "snapshots.npy",
+        artefacts.PROVENANCE,
+    }
     losses = pd.read_csv(folder / "losses.csv")
     assert losses["step"].tolist() == [1, 10, 20]
     others = {"step", "discriminator_mri", "discriminator_us"} | ({"classifier"} if "domain" in losses else set())
@@ -94,7 +99,7 @@ def test_the_same_run_twice_is_the_same_bytes_and_another_seed_is_not(trained, s
     deposit()
     again = artefacts.ensure(spec)
     other = artefacts.ensure(training.translator_spec("cyclegan", deposit(), small(), 4))
-    for name in ("weights.pt", "losses.csv", "snapshots.npy"):
+    for name in ("weights.safetensors", "losses.csv", "snapshots.npy"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
         assert (other / name).read_bytes() != (folder / name).read_bytes()
 
@@ -309,7 +314,7 @@ def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, m
     resumed = artefacts.ensure(spec)
     assert taken[0] == state["step"]
     assert {f.name for f in resumed.iterdir()} == {f.name for f in whole.iterdir()}
-    for name in ("weights.pt", "losses.csv", "snapshots.npy"):
+    for name in ("weights.safetensors", "losses.csv", "snapshots.npy"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
 
@@ -318,10 +323,10 @@ def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, store, ca
     deposit()
     torn = artefacts.place(spec)[0].with_suffix(".resumable") / "checkpoint.pt"
     torn.parent.mkdir(parents=True)
-    torn.write_bytes((folder / "weights.pt").read_bytes()[:1000])
+    torn.write_bytes((folder / "weights.safetensors").read_bytes()[:1000])
     again = artefacts.ensure(spec)
     assert capsys.readouterr().err == f"{torn} was truncated or altered, so this training begins anew\n"
-    assert (again / "weights.pt").read_bytes() == (folder / "weights.pt").read_bytes()
+    assert (again / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
 
 
 def poison_weights(monkeypatch, step):
@@ -357,7 +362,7 @@ def test_a_nan_stops_the_training_and_the_last_good_checkpoint_stands(store, mon
     state = torch.load(standing, weights_only=True)["state"]
     assert state["step"] == 11
     assert all(p.isfinite().all() for p in state["networks"].values())
-    assert (artefacts.ensure(spec) / "weights.pt").is_file()  # without the poison it goes on
+    assert (artefacts.ensure(spec) / "weights.safetensors").is_file()  # without the poison it goes on
 
 
 def test_weights_that_became_nan_after_the_last_loss_are_not_saved(store, monkeypatch):

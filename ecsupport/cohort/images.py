@@ -14,6 +14,7 @@ from ecsupport.core.artefacts import Spec, ensure_all
 from ecsupport.core.errors import UserError, row_error
 
 BLOCK = 512
+REVISION = 1  # how files are turned grey and resized
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,31 @@ def stream(images: pd.DataFrame, size: int, *, manifest: Path | None = None, wor
         else:
             specs.append(Spec("images", make_files, {**arguments, "manifest": str(manifest)}))
     return Stream(tuple(ensure_all(specs, workers if len(specs) > workers else 1, "images")), len(images))
+
+
+def write(file: Path, images: pd.DataFrame, size: int, manifest: Path | None = None) -> None:
+    """Write the images of the rows into one file, (N, size, size) uint8, to be mapped: row i is image i.
+
+    Phantoms are rendered; files are read from beside `manifest`, turned grey and resized (bicubic, antialiased).
+    UserError names the row of an image that cannot be read, or is not the file of its hash.
+    """
+    pixels = np.lib.format.open_memmap(file, "w+", np.uint8, (len(images), size, size))
+    listed = list(zip(images["image"], images["hash"], strict=True))
+    for row, (name, known) in enumerate(progress.bar(listed, "images")):
+        if manifest is None:
+            version, patient, modality, index = name.split("/")
+            pixels[row] = phantom.render(version, patient, int(index), modality, size)
+        else:
+            pixels[row] = _read(manifest, name, known, size)
+    pixels.flush()
+
+
+def _read(manifest: Path, name: str, known: str, size: int) -> np.ndarray:
+    try:
+        picture, _ = pictures.decode(pictures.content(str(manifest), name, known))
+    except ValueError as error:
+        raise row_error(manifest, name, f"cannot read the image ({error})", pictures.EXPORT) from error
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int) -> None:

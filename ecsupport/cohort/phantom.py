@@ -13,6 +13,7 @@ from ecsupport.core.seeds import generator
 
 MM = 33.0  # millimetres in half an image width
 MODALITIES = ("us", "mri")
+REVISION = 1  # what a recipe's dials are made into, pixel by pixel
 
 
 @dataclass(frozen=True)

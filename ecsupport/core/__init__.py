@@ -1,1 +1,1 @@
-"""Paths, profiles, seeds, code digests and artefacts. Imports nothing from the rooms above it."""
+"""Paths, profiles, seeds, code digests, artefacts and jobs. Imports nothing from the rooms above it."""

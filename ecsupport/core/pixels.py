@@ -1,5 +1,6 @@
-"""The one guard of pixel arrays: grey levels of 8 bits in squares, or a refusal that says what came instead."""
+"""Pixel arrays: grey levels of 8 bits in squares, or a refusal that says what came instead; sets as rows of arrays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ STACK = "Give one NumPy array, e.g. np.stack(pictures) of pictures of one size."
 
 
 def demand_grey(images: Any, side: int | None = None, name: str = "images") -> np.ndarray:
-    """The images as they are, where they are (N, S, S) uint8 with N from 0 and S from 1, or S = `side`.
+    """The images as they are, where they are (N, S, S) uint8 with N from 0 and S from 1, or S = `side`; also `Rows`.
 
     UserError for anything else, with `name`, what it is, and the remedy: no guess at another scale or order of axes is
     safe.
     """
     wanted = "(N, S, S)" if side is None else f"(N, {side}, {side})"
-    if not isinstance(images, np.ndarray):
+    if not isinstance(images, np.ndarray | Rows):
         found, remedies = f"a {type(images).__name__}", [STACK]
     else:
         found, remedies = f"{images.dtype.name} of shape {images.shape}", _remedies(images, side)
@@ -27,7 +28,7 @@ def demand_grey(images: Any, side: int | None = None, name: str = "images") -> n
     return images
 
 
-def _remedies(images: np.ndarray, side: int | None) -> list[str]:
+def _remedies(images: "np.ndarray | Rows", side: int | None) -> list[str]:
     """What to do about each fault of an array; empty where it has none."""
     found = []
     if images.ndim == 2:
@@ -43,3 +44,31 @@ def _remedies(images: np.ndarray, side: int | None) -> list[str]:
     if images.dtype not in (np.uint8, object):
         found.append("Scale them to 0 to 255, then np.rint(...).astype(np.uint8).")
     return found
+
+
+class Rows:
+    """Images as rows of arrays that stand on disk: (N, S, S) uint8 of which no pixel is read before it is asked for."""
+
+    dtype, ndim = np.dtype(np.uint8), 3
+
+    def __init__(self, *parts: tuple[np.ndarray, Sequence[int]]) -> None:
+        """Arrays (M, S, S) uint8, each with the rows of it that follow one another here. UserError for other arrays."""
+        side = parts[0][0].shape[-1]
+        self.arrays = [demand_grey(array, side) for array, _ in parts]
+        self.rows = np.concatenate([np.asarray(rows, np.int64) for _, rows in parts])
+        self.of = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
+        self.shape = (len(self.rows), side, side)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, places: Any) -> np.ndarray:
+        """The images at these places (int, one or many, or a mask), in this order, in memory."""
+        of, rows = self.of[places], self.rows[places]
+        found = np.empty((*of.shape, *self.shape[1:]), np.uint8)
+        for number, array in enumerate(self.arrays):
+            found[of == number] = array[rows[of == number]]
+        return found
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        return self[:]

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from ecsupport.core.artefacts import replacing, sha256
 from ecsupport.core.errors import UserError
@@ -138,6 +140,23 @@ def _digest(value: Any) -> str:
 
 def _plain(configuration: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(configuration)))  # a pickle tells equal strings from the same one twice
+
+
+def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write final weights as safetensors, at once: nothing in such a file can be run."""
+    with replacing(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
+
+
+def load_weights(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Weights that `save_weights` wrote; `Unreadable` where the file is absent, damaged, or a pickle."""
+    try:
+        return load_file(path, device)
+    except (SafetensorError, FileNotFoundError):
+        raise Unreadable(
+            f"{path} holds no weights as safetensors: absent, truncated, or another format "
+            f"(a pickle that could run code is never loaded). {ANEW}"
+        ) from None
 
 
 def demand_finite(terms: Mapping[str, torch.Tensor | float], step: int, checkpoint: Path | None = None) -> None:

@@ -21,7 +21,7 @@ from ecsupport.core import progress
 from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
-from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
+from ecsupport.core.training import demand_finite, load_weights, reproducible, save_weights, torch_generator
 from ecsupport.core.training import device as find_device
 
 REVISION = 1  # network, tasks, augmentation and schedule of the extractor
@@ -80,14 +80,25 @@ def extractor_spec(data: str, steps: int, seed: int, tasks: tuple[str, ...] = TA
     return Spec("extractor", train, arguments)
 
 
-def train(folder: Path, data: str, steps: int, seed: int, tasks: list[str], device: str, revision: int) -> None:
-    """Train on the sum of the tasks' cross-entropies and write weights.pt.
+def train(
+    folder: Path,
+    data: str,
+    steps: int,
+    seed: int,
+    tasks: list[str],
+    device: str,
+    revision: int,
+    content: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Train on the sum of the tasks' cross-entropies and write weights.safetensors.
+
+    content: what the deposit of `extractor_spec` holds, by default that of the name `data`.
 
     Adam, rate falling to 0 along a cosine; batches drawn with replacement, mirrored, and slightly changed in gain,
     offset and noise: without that the features answer to a little noise as if it were another modality.
     UserError for images other than (N, S, S) uint8 or too small; TrainingError at the first NaN.
     """
-    content = withdraw(data)
+    content = withdraw(data) if content is None else content
     images = torch.from_numpy(np.array(demand_grey(content["image"])))
     labels = {task: torch.from_numpy(np.array(content[task], dtype=np.int64)) for task in tasks}
     where = find_device(device)
@@ -105,8 +116,7 @@ def train(folder: Path, data: str, steps: int, seed: int, tasks: list[str], devi
             sum(terms.values()).backward()
             optimiser.step()
             schedule.step()
-    configuration = {"data": data, "steps": steps, "seed": seed, "tasks": tasks, "revision": revision}
-    save(folder / "weights.pt", {**configuration, "classes": _classes(labels)}, network.to("cpu").state_dict())
+    save_weights(folder / "weights.safetensors", network.to("cpu").state_dict())
 
 
 def start(classes: Mapping[str, int], seed: int) -> Extractor:
@@ -116,12 +126,13 @@ def start(classes: Mapping[str, int], seed: int) -> Extractor:
 
 def restore(folder: Path) -> Extractor:
     """The extractor of a finished artefact, on the cpu, ready to measure."""
-    arguments = json.loads((folder / PROVENANCE).read_text())["arguments"]
-    content = withdraw(arguments["data"])
-    classes = {task: int(content[task].max()) + 1 for task in arguments["tasks"]}
-    configuration = {key: value for key, value in arguments.items() if key != "device"}
-    network = start(classes, arguments["seed"])
-    network.load_state_dict(load(folder / "weights.pt", {**configuration, "classes": classes}))
+    made = json.loads((folder / PROVENANCE).read_text())
+    weights = load_weights(folder / "weights.safetensors")
+    classes = {
+        name.split(".")[1]: len(bias) for name, bias in weights.items() if name.startswith("heads.") and "bias" in name
+    }
+    network = start(classes, (made.get("arguments") or made["recipe"])["seed"])
+    network.load_state_dict(weights)
     return network.eval()
 
 

@@ -6,6 +6,7 @@ what a translation shows as ultrasound; what still looks like MRI it cannot read
 """
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ecsupport.core import progress
 from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
-from ecsupport.core.training import demand_finite, load, reproducible, save, torch_generator
+from ecsupport.core.training import demand_finite, load_weights, reproducible, save_weights, torch_generator
 from ecsupport.core.training import device as find_device
 
 REVISION = 1  # network, losses, augmentation and schedule of the segmenter
@@ -96,15 +97,25 @@ def segmenter_spec(data: str, steps: int, seed: int, device: str = "cpu") -> Spe
     return Spec("segmenter", train, arguments)
 
 
-def train(folder: Path, data: str, steps: int, seed: int, device: str, revision: int) -> None:
-    """Train both heads on the sum of their losses and write weights.pt.
+def train(
+    folder: Path,
+    data: str,
+    steps: int,
+    seed: int,
+    device: str,
+    revision: int,
+    content: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Train both heads on the sum of their losses and write weights.safetensors.
+
+    content: what the deposit of `segmenter_spec` holds, by default that of the name `data`.
 
     Structures: cross-entropy of pixels, and 1 less the mean soft Dice of structures, without which thin ones count
     for little; invasion: binary cross-entropy. Adam, rate falling to 0 along a cosine; batches drawn with replacement,
     mirrored, turned, scaled and moved with their labels, and slightly changed in gain, offset and noise.
     UserError for images other than (N, S, S) uint8 or of a side that it cannot take; TrainingError at the first NaN.
     """
-    content = withdraw(data)
+    content = withdraw(data) if content is None else content
     demand_grey(content["image"])
     images, labels = (torch.from_numpy(np.array(content[name])) for name in ("image", "labels"))
     invasion = torch.from_numpy(np.array(content["invasion"], dtype=np.float32))
@@ -127,8 +138,8 @@ def train(folder: Path, data: str, steps: int, seed: int, device: str, revision:
             sum(terms.values()).backward()
             optimiser.step()
             schedule.step()
-    configuration = {"data": data, "steps": steps, "seed": seed, "revision": revision}
-    save(folder / "weights.pt", configuration, network.to("cpu").state_dict())
+    side = {"side": torch.tensor(network.side)}
+    save_weights(folder / "weights.safetensors", network.to("cpu").state_dict() | side)
 
 
 def structure_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -167,10 +178,10 @@ def start(side: int, seed: int) -> Segmenter:
 
 def restore(folder: Path) -> Segmenter:
     """The segmenter of a finished artefact, on the cpu, ready to read images of the side that it was trained on."""
-    arguments = json.loads((folder / PROVENANCE).read_text())["arguments"]
-    network = start(withdraw(arguments["data"])["image"].shape[1], arguments["seed"])
-    configuration = {key: value for key, value in arguments.items() if key != "device"}
-    network.load_state_dict(load(folder / "weights.pt", configuration))
+    made = json.loads((folder / PROVENANCE).read_text())
+    weights = load_weights(folder / "weights.safetensors")
+    network = start(int(weights.pop("side")), (made.get("arguments") or made["recipe"])["seed"])
+    network.load_state_dict(weights)
     return network.eval()
 
 

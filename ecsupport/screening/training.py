@@ -33,14 +33,14 @@ FILES = {"network": "weights", "teacher": "teacher"}
 
 
 def network_spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artefacts.Spec:
-    """The trained network as an artefact: weights.pt, teacher.pt where there is one, history.csv.
+    """The trained network as an artefact: weights.safetensors, teacher.safetensors where there is one, history.csv.
 
     `data` names a deposit with image (N, S, S) uint8, label (N,) int64, real (N,) bool, validation_image and
     validation_label. A run that was killed goes on where it stopped, to the same bits (on the CPU).
     A run that shares the first phase of its own seed is the run from scratch, and one artefact with it.
     The column `chosen` marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
-    weights_auc.pt with the column chosen_auc, and so on. The `revision` of each part of the arithmetic is among its
-    arguments.
+    weights_auc.safetensors with the column chosen_auc, and so on. The `revision` of each part of the arithmetic is
+    among its arguments.
     """
     if settings.shared_start == seed:
         settings = replace(settings, shared_start=None)
@@ -71,15 +71,18 @@ def train(folder: Path, **arguments: Any) -> None:
         pass
 
 
-def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]]) -> Iterator[Path]:
+def train_together(
+    wanted: Sequence[tuple[Path, Mapping[str, Any]]], arrays: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
     """Train students of one teacher side by side: folders, each with arguments of `train`; yields each when whole.
 
+    arrays: what is trained on, by default the deposit that `data` names; see `network_spec`.
     One whose loss is not a finite number leaves the others alone: its TrainingError is raised when they are done.
     ValueError for arguments of which `teaching` differs, or of several runs without a teacher.
     """
     if len(wanted) > 1 and ("" in (names := {teaching(**arguments) for _, arguments in wanted}) or len(names) > 1):
         raise ValueError("these runs have different teachers or none, expected the students of one")
-    arrays = artefacts.withdraw(wanted[0][1]["data"])
+    arrays = artefacts.withdraw(wanted[0][1]["data"]) if arrays is None else arrays
     errors: list[training.TrainingError] = []
     with training.reproducible(1):
         runs = []
@@ -274,8 +277,7 @@ class ScreeningTraining:
         history = self.frame()
         for rule in self.settings.rules:
             for role, weights in self.best[rule]["weights"].items():
-                cpu = {k: v.cpu() for k, v in weights.items()}
-                training.save(self.folder / file_name(role, rule), self.configuration, cpu)
+                training.save_weights(self.folder / file_name(role, rule), weights)
             history[f"chosen{selection.suffix(rule)}"] = history["step"] == self.best[rule]["step"]
         history.to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
         (self.folder / RESUME).unlink()
@@ -283,22 +285,20 @@ class ScreeningTraining:
 
 def file_name(role: str, rule: str) -> str:
     """File of the weights of a role, network or teacher, that a rule kept."""
-    return f"{FILES[role]}{selection.suffix(rule)}.pt"
+    return f"{FILES[role]}{selection.suffix(rule)}.safetensors"
 
 
 def restore(folder: Path, role: str = "network", device: str = "cpu", rule: str | None = None) -> nn.Module:
     """The trained network of an artefact, in eval mode; `role` teacher for its teacher.
 
-    rule: whose weights, by default those of the first rule of the settings. UserError where there are none, or the
-    file does not belong to the folder.
+    rule: whose weights, by default those of the first rule of the settings. UserError where there are none.
     """
-    arguments = json.loads((folder / artefacts.PROVENANCE).read_text())["arguments"]
-    settings = Settings(**arguments.pop("settings"))
+    made = json.loads((folder / artefacts.PROVENANCE).read_text())
+    arguments = made.get("arguments") or made["recipe"]
+    settings = Settings(**arguments["settings"])
     name = settings.network if role == "network" else "teacher"
     network = settings.build(name, settings.seed_at(0, arguments["seed"]))  # which names random keys too
-    network.load_state_dict(
-        training.load(folder / file_name(role, rule or settings.rules[0]), {**asdict(settings), **arguments})
-    )
+    network.load_state_dict(training.load_weights(folder / file_name(role, rule or settings.rules[0])))
     return network.to(training.device(device)).eval()
 
 

@@ -19,7 +19,15 @@ from ecsupport.core import progress
 from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
-from ecsupport.core.training import demand_finite, load, reproducible, resumed, save, torch_generator
+from ecsupport.core.training import (
+    demand_finite,
+    load_weights,
+    reproducible,
+    resumed,
+    save,
+    save_weights,
+    torch_generator,
+)
 from ecsupport.core.training import device as find_device
 from ecsupport.translation.inference import to_tensor, translate
 from ecsupport.translation.interface import Terms, Translator
@@ -31,12 +39,13 @@ REVISION = 1  # Algorithm 1: batches, augmentation, image pool, Adam and its sch
 ENLARGED = 1.12  # side before the random crop, in units of the side after it
 LOG_EVERY = 10  # steps
 CHECKPOINTS = 20  # in a run
+WEIGHTS = "weights.safetensors"
 
 
 def translator_spec(model: str, data: str, settings: Settings, seed: int, device: str = "cpu") -> Spec:
     """The trained translator `model` as an artefact; `data` is the deposit of mri, us and show, (N, H, W) uint8 each.
 
-    It holds weights.pt, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
+    It holds weights.safetensors, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
     ultrasound images into which the K MRI of `show` are translated at `settings.snapshot_steps()`. The `revision` of
     each part of the arithmetic is among its arguments.
     """
@@ -47,11 +56,11 @@ def translator_spec(model: str, data: str, settings: Settings, seed: int, device
 
 def restore(folder: Path, untrained: bool = False) -> Translator:
     """The translator of a finished artefact, on the cpu; `untrained` gives the weights that it started from."""
-    arguments = json.loads((folder / PROVENANCE).read_text())["arguments"]
-    configuration = {key: value for key, value in arguments.items() if key != "device"}
+    made = json.loads((folder / PROVENANCE).read_text())
+    arguments = made.get("arguments") or made["recipe"]
     translator = start(arguments["model"], Settings.from_json(arguments["settings"]), arguments["seed"])
     if not untrained:
-        translator.load_state_dict(load(folder / "weights.pt", configuration))
+        translator.load_state_dict(load_weights(folder / WEIGHTS))
     return translator
 
 
@@ -75,8 +84,11 @@ def train(
     seed: int,
     device: str,
     revision: Mapping[str, int],
+    images: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Algorithm 1: train a translator on a deposit of unpaired images, into `folder` (see `translator_spec`).
+    """Algorithm 1: train a translator on unpaired images, into `folder` (see `translator_spec`).
+
+    images: mri, us and show, (N, H, W) uint8; by default the deposit that `data` names.
 
     For every batch of MRI x and ultrasound y, with p the share of the run that is done:
     1. Discriminators and domain classifier frozen: translate x and y, translate back, pass each through the generator
@@ -89,7 +101,7 @@ def train(
     UserError for images that do not suit the settings.
     """
     s = Settings.from_json(settings)
-    images = withdraw(data)
+    images = withdraw(data) if images is None else images
     check_images(images, s)
     configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed, "revision": revision}
     checkpoint = folder / "checkpoint.pt"
@@ -108,7 +120,7 @@ def train(
                     {"weights": sum(p.abs().sum() for p in run.translator.parameters())}, step + 1, checkpoint
                 )
                 save(checkpoint, configuration, run.state())
-    save(folder / "weights.pt", configuration, run.translator.to("cpu").state_dict())
+    save_weights(folder / WEIGHTS, run.translator.to("cpu").state_dict())
     with (folder / "losses.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(run.losses[0]), lineterminator="\n")
         table.writeheader()

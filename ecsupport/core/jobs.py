@@ -1,0 +1,225 @@
+"""Jobs: everything that is trained, rendered or measured once, by a readable name; what it makes is whole or absent.
+
+A job's key is that of its recipe, of the data given to it and of its inputs' keys: known before anything runs, and the
+same on every machine. What it made lies in `store/<name>/<key>`, or committed in `figures/reference/*/trained`, so that
+what is stale is simply not there. A recipe carries the revision of its method, raised when the arithmetic changes.
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from ecsupport.core import paths
+from ecsupport.core.artefacts import PROVENANCE, sha256
+from ecsupport.core.errors import UserError
+
+FRESH = "ECSUPPORT_FRESH"  # set: the archive is not looked at
+STATES = ("made", "archived", "lacking")
+_seen: dict[Path, list[tuple]] = {}  # folders that this process has verified, with the state of their files
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is made once and read by name.
+
+    make: `make(folder, job)` writes files into an empty folder, or into one that holds the checkpoint of a killed run;
+    it reads `job.recipe`, `job.given` and `job.inputs[...].folder`, and nothing else that could change what it makes
+    recipe: plain JSON values;  given: tables and arrays by name, which the key knows by their content
+    minutes, memory: estimates, of one core and in GB;  device: where a network computes, no part of the key
+    together: jobs of one such name save work when they are made side by side, by `make_together` of (folder, job)
+    pairs, which yields each folder when it is whole; each is to the byte what `make` gives
+    archived: the files that the archive keeps, all of them with `*`; readers of an archived job find no others
+    """
+
+    name: str
+    make: Callable[[Path, "Job"], None]
+    recipe: Mapping[str, Any]
+    inputs: Mapping[str, "Job"] = field(default_factory=dict)
+    given: Mapping[str, pd.DataFrame | np.ndarray] = field(default_factory=dict)
+    minutes: float = 0.0
+    memory: float = 1.0
+    device: str = "cpu"
+    together: str = ""
+    make_together: Callable[[Sequence[tuple[Path, "Job"]]], Iterator[Path]] | None = None
+    archived: tuple[str, ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over recipe, given data and the inputs' keys."""
+        return sha256(json.dumps(self.identity, sort_keys=True, allow_nan=False).encode())
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the key hashes."""
+        return {
+            "recipe": dict(self.recipe),
+            "given": {name: _digest(data) for name, data in self.given.items()},
+            "inputs": {role: job.key for role, job in self.inputs.items()},
+        }
+
+    @property
+    def place(self) -> Path:
+        """Where in the store it lies once it is made."""
+        return paths.store() / self.name / self.key[:20]
+
+    @property
+    def archives(self) -> list[Path]:
+        """Where it may lie in the archive."""
+        if FRESH in os.environ:
+            return []
+        return sorted(paths.reference().glob(f"*/trained/{self.name}/{self.key[:20]}"))
+
+    def find(self, *files: str) -> Path | None:
+        """The folder, in the store or in the archive, that holds these files, or all of them; None where none does."""
+        if verified(self.place, self.key):
+            return self.place
+        for folder in self.archives:
+            if not verified(folder, self.key):
+                sys.stderr.write(f"{folder} was altered, so it is not used: git checkout -- '{folder}' restores it\n")
+            elif not (left_out := record(folder).get("left_out")) or (files and not set(files) & set(left_out)):
+                return folder
+        return None
+
+    @property
+    def folder(self) -> Path:
+        """The folder with all that it made; UserError where it is lacking."""
+        return self._found(self.find(), self.place)
+
+    def file(self, name: str) -> Path:
+        """One file of what it made, from the store or the archive; UserError where it is lacking."""
+        return self._found(self.find(name), self.place) / name
+
+    def _found(self, folder: Path | None, place: Path) -> Path:
+        if folder is None:
+            raise UserError(
+                f"{self.name} is not made ({place} is absent). Make it: python -m ecsupport make {self.name}, "
+                "with the profile and the manifest of this run"
+            )
+        return folder
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`; an archived job may lack files that only other jobs read."""
+        if verified(self.place, self.key):
+            return "made"
+        return "archived" if any(verified(folder, self.key) for folder in self.archives) else "lacking"
+
+
+def lacking(wanted: Iterable[Job]) -> list[Job]:
+    """The jobs that have to be made for `wanted`, each after its inputs.
+
+    A wanted job that is archived is there for its readers; an input has to be there with all its files.
+    """
+    found: dict[str, Job] = {}
+    looked: set[tuple[str, bool]] = set()
+
+    def look(job: Job, whole: bool) -> None:
+        if job.name in found or (job.name, whole) in looked:
+            return
+        looked.add((job.name, whole))
+        if job.find() is None if whole else job.state == "lacking":
+            for one in job.inputs.values():
+                look(one, True)
+            found[job.name] = job
+
+    for job in wanted:
+        look(job, False)
+    return list(found.values())
+
+
+def make(wanted: Iterable[Job], told: Callable[[list[Job]], None] = lambda _: None) -> None:
+    """Make what is lacking, inputs first, students of one teacher together; `told` hears what is begun.
+
+    A second process that makes the same job waits for the first. A maker that fails leaves nothing behind but its
+    checkpoint; a killed one goes on from it.
+    """
+    waiting = lacking(wanted)
+    while waiting:
+        names = {job.name for job in waiting}
+        first = next(job for job in waiting if not names & {one.name for one in job.inputs.values()})
+        group = [
+            job
+            for job in waiting
+            if job is first
+            or (
+                (first.together and job.together == first.together)
+                and not names & {one.name for one in job.inputs.values()}
+            )
+        ]
+        told(group)
+        _make(group)
+        waiting = [job for job in waiting if job not in group]
+
+
+def _make(group: Sequence[Job]) -> None:
+    with contextlib.ExitStack() as stack:
+        rooms: dict[Path, Job] = {}
+        for job in sorted(group, key=lambda job: job.name):  # two processes lock in one order
+            job.place.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(job.place.with_suffix(".lock")))  # which the system frees when its owner dies
+            if not verified(job.place, job.key):
+                rooms[_room(job)] = job
+        if len(rooms) > 1:
+            whole = next(iter(rooms.values())).make_together(list(rooms.items()))
+        else:
+            whole = (folder for folder, job in rooms.items() if job.make(folder, job) is None)
+        for folder in whole:
+            _finish(folder, rooms[folder])
+
+
+def _room(job: Job) -> Path:
+    """The folder in which a job is made: what a killed maker left there, without what it was just writing."""
+    folder = job.place.with_suffix(".making")
+    folder.mkdir(exist_ok=True)
+    for torn in folder.glob(".*"):
+        torn.unlink()
+    return folder
+
+
+def _finish(folder: Path, job: Job) -> None:
+    files = {str(f.relative_to(folder)): sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
+    note = {"name": job.name, "key": job.key, **job.identity, "files": files}
+    shutil.rmtree(job.place, ignore_errors=True)  # what stands there was not verified
+    (folder / PROVENANCE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    folder.rename(job.place)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What is known of a made job: name, key, recipe, given, inputs and the SHA-256 of its files."""
+    return json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+
+
+def verified(folder: Path, key: str) -> bool:
+    """Whether `folder` holds what a job of this key made, each file as it was written; looked at once a process."""
+    try:
+        files = [folder / PROVENANCE, *(folder / name for name in record(folder)["files"])]
+        state = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, key) for f in files]
+        if _seen.get(folder) != state:
+            found = record(folder)
+            if found["key"] != key or any(sha256(folder / name) != known for name, known in found["files"].items()):
+                return False
+            _seen[folder] = state
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _digest(data: pd.DataFrame | np.ndarray) -> str:
+    """SHA-256 of a table's canonical text, or of an array's type, shape and bytes."""
+    if isinstance(data, pd.DataFrame):
+        text = io.StringIO()
+        data.to_csv(text, index=False, lineterminator="\n")
+        return sha256(text.getvalue().encode())
+    return sha256(f"{data.dtype.str} {data.shape} {sha256(np.ascontiguousarray(data).data)}".encode())

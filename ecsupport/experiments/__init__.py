@@ -1,0 +1,1 @@
+"""What is trained: every training by name, its recipe, inputs and resources."""

@@ -1,0 +1,73 @@
+"""Every job of a run by name: what is trained for each table, what state it is in, and what is like a mistyped name."""
+
+import difflib
+from collections.abc import Sequence
+
+from ecsupport.core import jobs
+from ecsupport.core.errors import UserError
+from ecsupport.core.jobs import Job
+from ecsupport.core.profiles import Run
+from ecsupport.experiments import instruments, networks, translators
+
+
+def by_name(run: Run) -> dict[str, Job]:
+    """All jobs of a run, each after its inputs."""
+    wanted: list[Job] = [*translators.translators(run).values()]
+    trained = {job.name: job for job in (networks.table_3(run) | networks.arms(run)).values()}
+    wanted += [networks.scores(run, job) for job in trained.values()]
+    wanted += [instruments.extractor(run), *([instruments.trained_segmenter(run)] if run.cohort is None else [])]
+    found: dict[str, Job] = {}
+
+    def enter(job: Job) -> None:
+        for one in job.inputs.values():
+            enter(one)
+        if found.setdefault(job.name, job).key != job.key:
+            raise ValueError(f"two jobs are named {job.name}")
+
+    for job in wanted:
+        enter(job)
+    return found
+
+
+def find(run: Run, names: Sequence[str]) -> list[Job]:
+    """The jobs of these names, or of names that begin with one and a slash; UserError with the nearest for another."""
+    every = by_name(run)
+    found: list[Job] = []
+    for name in names:
+        of = [job for one, job in every.items() if one == name or one.startswith(f"{name.rstrip('/')}/")]
+        if not of:
+            near = difflib.get_close_matches(name, every, 3, 0.4)
+            like = f" Near it: {', '.join(near)}." if near else ""
+            raise UserError(f"no job of {run.name} is named {name!r}.{like} All: python -m ecsupport jobs")
+        found += of
+    return found
+
+
+def listing(run: Run) -> list[str]:
+    """One line a job: name, state, estimated minutes of one core, MB where it is made; then the sums of what lacks."""
+    every = by_name(run)
+    width = max(map(len, every))
+    lines = []
+    for name, job in every.items():
+        folder = job.find(*(f for f in job.archived if f != "*"))
+        size = f"{sum(f.stat().st_size for f in folder.rglob('*')) / 1e6:9.1f} MB" if folder else ""
+        lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{size}")
+    lacking = jobs.lacking(every.values())
+    hours = sum(job.minutes for job in lacking) / 60
+    return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: about {hours:.1f} h of one core"]
+
+
+def make(run: Run, names: Sequence[str]) -> list[str]:
+    """Make the jobs of these names and what they are made from; a line a job. Returns where the named ones lie."""
+    wanted = find(run, names)
+    left = jobs.lacking(wanted)
+    total, done = len(left), 0
+
+    def told(group: list[Job]) -> None:
+        nonlocal done
+        minutes = sum(job.minutes for job in left[done:])
+        done += len(group)
+        print(f"[{done}/{total}] {', '.join(job.name for job in group)} (about {minutes:.1f} min left)", flush=True)
+
+    jobs.make(wanted, told)
+    return [f"{job.name}  {job.find(*(f for f in job.archived if f != '*'))}" for job in wanted]

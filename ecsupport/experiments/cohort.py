@@ -1,0 +1,109 @@
+"""The cohort's images as jobs: which rows stand in which pool, and each pool's pixels once for every size."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ecsupport.cohort import images, manifest, own_manifest, phantom, split
+from ecsupport.core import tables
+from ecsupport.core.artefacts import replacing
+from ecsupport.core.errors import UserError
+from ecsupport.core.jobs import Job
+from ecsupport.core.profiles import Profile, Run
+
+POOLS = ("ultrasound", "mri", "extra", "instrument")
+ROWS, IMAGES = "rows.csv", "images.npy"
+NOTE = "manifest.csv"
+SPEED = 0.004 / 60, 32  # minutes that a phantom of so many pixels a side takes
+
+
+class Pool(NamedTuple):
+    """Images of a pool: manifest rows, and pixels (N, S, S) uint8 mapped from disk; row i is image i for life."""
+
+    rows: pd.DataFrame
+    images: np.ndarray
+
+
+def rows(run: Run) -> pd.DataFrame:
+    """The run's manifest with its splits, one row an image. UserError where own images were not looked at yet."""
+    if run.cohort is None:
+        return _phantoms(run.profile)
+    file = run.notebooks / NOTE
+    if not file.is_file():
+        raise UserError(f"{file} is absent: the images of {run.cohort} were not looked at. Run: make check, reproduce")
+    return _noted(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _phantoms(profile: Profile) -> pd.DataFrame:
+    return split.of_run(manifest.phantoms(profile.cohort), Run(profile))
+
+
+@lru_cache(maxsize=4)
+def _noted(file: Path, _: int) -> pd.DataFrame:
+    return tables.reread(file)
+
+
+def note(run: Run) -> None:
+    """Look at a person's own images and keep their manifest with its splits and every file's SHA-256.
+
+    All that is planned, made and read afterwards rests on this table; it is written only where it changes.
+    UserError for a mistake in the manifest.
+    """
+    if run.cohort is None:
+        return
+    checked = own_manifest.check(run.cohort, decode=False, allow_extra=True)
+    checked.table.refuse(tables.SHOWN)
+    text = manifest.to_csv(split.of_run(checked.rows, run))
+    file = run.notebooks / NOTE
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        with replacing(file) as path:
+            path.write_text(text, encoding="utf-8")
+
+
+def pool(run: Run, name: str) -> pd.DataFrame:
+    """The manifest rows of a pool, counted from 0.
+
+    ultrasound, mri: of the cohort's splits; unused images stand in none.  extra: MRI that no translator sees.
+    instrument: patients set aside for measuring instruments; where a person's manifest has none, phantoms.
+    """
+    every = rows(run)
+    used = every["split"].isin(manifest.SPLITS[:3])
+    of = {
+        "ultrasound": used & (every["modality"] == "us"),
+        "mri": used & (every["modality"] == "mri"),
+        "extra": every["split"] == "extra",
+        "instrument": every["split"] == "instrument",
+    }[name]
+    if name == "instrument" and not of.any():
+        every = _phantoms(run.profile)
+        of = every["split"] == "instrument"
+    return every[of].reset_index(drop=True)
+
+
+def pixels(run: Run, name: str, size: int) -> Job:
+    """The images of a pool at a size, as `open_pool` reads them."""
+    wanted = pool(run, name)
+    drawn = run.cohort is None or (name == "instrument" and set(wanted["source"]) == {"instrument"})
+    where = None if drawn else run.cohort
+
+    def make(folder: Path, job: Job) -> None:
+        images.write(folder / IMAGES, job.given["rows"], job.recipe["size"], where)
+        (folder / ROWS).write_text(manifest.to_csv(job.given["rows"]), encoding="utf-8")
+
+    each, side = SPEED
+    return Job(
+        f"pixels/{name}/{size}",
+        make,
+        {"size": size, "revision": phantom.REVISION if drawn else images.REVISION},
+        given={"rows": wanted},
+        minutes=len(wanted) * each * max(1, size / side) ** 2,
+    )
+
+
+def open_pool(folder: Path) -> Pool:
+    """What `pixels`, or a job of translations, made."""
+    return Pool(tables.reread(folder / ROWS), np.load(folder / IMAGES, mmap_mode="r"))

@@ -1,0 +1,128 @@
+"""Table 1 as jobs: the translators, what they learn from, and the translations that screening networks see."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ecsupport.cohort import manifest
+from ecsupport.core.artefacts import sha256
+from ecsupport.core.jobs import Job
+from ecsupport.core.profiles import Run
+from ecsupport.core.seeds import generator
+from ecsupport.core.training import device, reproducible
+from ecsupport.experiments import cohort
+from ecsupport.translation import models, training
+from ecsupport.translation.inference import translate
+from ecsupport.translation.settings import Settings
+
+COMPARED = ("cyclegan", "unit", "munit", "dclgan", "sg_cyclegan")  # Table 1
+UNGUIDED = "unguided"  # SG-CycleGAN's networks without feature and domain terms
+STEPS_A_SECOND = 4.5  # of a batch of 4 images of 64 pixels at width 16, on one core
+
+
+def seeds(run: Run, model: str) -> tuple[int, ...]:
+    """Training seeds of a translator in this profile."""
+    size = run.profile.translation
+    return size.seeds if model in ("cyclegan", "sg_cyclegan") else size.peer_seeds
+
+
+def halves(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the pool `mri`: those that translators learn from, and those of other patients, kept for later.
+
+    Carcinoma MRI of training patients; the larger half of the patients is learnt from.
+    """
+    rows = cohort.pool(run, "mri")
+    of = rows[(rows["split"] == "train") & (rows["label"] == 1)]
+    patients = generator("02", "halves").permutation(of["patient_id"].unique())
+    learning = of["patient_id"].isin(patients[: (len(patients) + 1) // 2])
+    return of.index[learning].to_numpy(), of.index[~learning].to_numpy()
+
+
+def ultrasound(run: Run) -> np.ndarray:
+    """Rows of the pool `ultrasound` that translators learn from: carcinomas of training patients."""
+    rows = cohort.pool(run, "ultrasound")
+    return np.flatnonzero((rows["split"] == "train") & (rows["label"] == 1))
+
+
+def translators(run: Run) -> dict[tuple[str, int], Job]:
+    """All translators by model and seed; none where there are fewer images than a batch."""
+    fewest = min(len(halves(run)[0]), len(ultrasound(run)))
+    if fewest < run.profile.translation.batch:
+        return {}
+    return {(model, s): translator(run, model, s) for model in (*COMPARED, UNGUIDED) for s in seeds(run, model)}
+
+
+def translator(run: Run, model: str, seed: int) -> Job:
+    """A trained translator: weights.safetensors, losses.csv and snapshots.npy, see `training.translator_spec`."""
+    size = run.profile.translation
+    settings = Settings.of(size)
+    work = settings.steps * settings.batch * (size.image_size / 64) ** 2 * (size.width / 16) ** 2
+    return Job(
+        f"translator/{model}/{seed}",
+        _train,
+        {
+            "model": model,
+            "settings": settings.to_json(),
+            "seed": seed,
+            "revision": {"training": training.REVISION, **models.revisions(model, settings)},
+        },
+        {name: cohort.pixels(run, name, size.image_size) for name in ("mri", "ultrasound")},
+        {"mri": halves(run)[0], "ultrasound": ultrasound(run)},
+        minutes=work / 4 / STEPS_A_SECOND / 60,
+        memory=1.5 * max(1, size.image_size / 64) ** 2,
+        device=run.profile.device,
+        archived=("losses.csv", "snapshots.npy"),
+    )
+
+
+def _train(folder: Path, job: Job) -> None:
+    mri, us = (cohort.open_pool(job.inputs[name].folder).images[job.given[name]] for name in ("mri", "ultrasound"))
+    training.train(
+        folder, data=job.name, device=job.device, images={"mri": mri, "us": us, "show": mri[:1]}, **job.recipe
+    )
+
+
+def sources(run: Run, what: str) -> dict[str, np.ndarray]:
+    """Rows of the pools `mri` and `extra` that are translated: to augment `training` sets, or those of the `test`.
+
+    For training as many of each class as an arm of Table 2 adds: positives that no translator has learnt from, and
+    negatives of the pool `extra`.
+    """
+    if what == "test":
+        rows = cohort.pool(run, "mri")
+        return {"mri": np.flatnonzero((rows["split"] == "test") & (rows["label"] == 1))}
+    rng, added = generator("02", "synthetic"), run.profile.downstream.added
+    every = {"mri": halves(run)[1], "extra": np.arange(len(cohort.pool(run, "extra")))}
+    return {name: rows[np.sort(rng.permutation(len(rows))[:added])] for name, rows in every.items()}
+
+
+def translations(run: Run, model: str, seed: int, what: str) -> Job:
+    """Some MRI translated by a trained translator: a pool whose row i is image i, labels and patients the MRI's."""
+    size = run.profile.translation.image_size
+    given: dict[str, np.ndarray | pd.DataFrame] = {f"of_{name}": rows for name, rows in sources(run, what).items()}
+    parts = [cohort.pool(run, name).iloc[rows] for name, rows in sources(run, what).items()]
+    rows = pd.concat(parts, ignore_index=True)
+    names = [f"{model}/{seed}/{what}/{number:05d}" for number in range(len(rows))]
+    given["rows"] = rows.assign(image=names, modality="us", source="synthetic", hash="")
+    inputs = {name: cohort.pixels(run, name, size) for name in sources(run, what)}
+    return Job(
+        f"translations/{model}/{seed}/{what}",
+        _translate,
+        {"seed": seed, "revision": 1},
+        {"translator": translator(run, model, seed), **inputs},
+        given,
+        minutes=len(rows) / 6000 * (size / 64) ** 2,
+        device=run.profile.device,
+    )
+
+
+def _translate(folder: Path, job: Job) -> None:
+    pools = {role: made for role, made in job.inputs.items() if role != "translator"}
+    mri = np.concatenate([cohort.open_pool(p.folder).images[job.given[f"of_{n}"]] for n, p in pools.items()])
+    with reproducible(1):
+        network = training.restore(job.inputs["translator"].folder).to(device(job.device))
+        pictures = translate(network, mri, ("synthetic", job.recipe["seed"]))
+    np.save(folder / cohort.IMAGES, pictures)
+    rows = job.given["rows"].assign(hash=[sha256(picture.tobytes()) for picture in pictures])
+    (folder / cohort.ROWS).write_text(manifest.to_csv(rows), encoding="utf-8")
