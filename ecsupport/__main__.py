@@ -92,9 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("name")
     listed = add("jobs", "everything that is trained: name, state, minutes, size", lambda o: _jobs(opened(o)))
     made = add("make", "train or render some jobs with what they need, in this process", lambda o: _make(opened(o), o))
-    for one in (listed, made):
+    kept = add("archive", "store made jobs in figures/reference/<profile>/trained", lambda o: _archive(opened(o), o))
+    for one in (listed, made, kept):
         one.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
         one.add_argument("--cohort", default="", metavar="CSV", help="manifest of your own images")
+    kept.add_argument("names", nargs="+", metavar="NAME", help="as for make")
     made.add_argument(
         "names", nargs="+", metavar="NAME", help="e.g. screening/lsnet/142, or screening/lsnet for all seeds"
     )
@@ -128,6 +130,13 @@ def _make(run: Run, options: argparse.Namespace) -> int:
 
     cohort.note(run)
     print("\n".join(catalogue.make(run, options.names)))
+    return engine.DONE
+
+
+def _archive(run: Run, options: argparse.Namespace) -> int:
+    from ecsupport.experiments import archive, catalogue  # noqa: PLC0415
+
+    print("\n".join(map(str, archive.keep(run, catalogue.find(run, options.names)))))
     return engine.DONE
 
 

@@ -205,7 +205,7 @@ def refresh() -> int:
 def keep(run: Run) -> int:
     """Store the results that stand as `figures/reference/<run>`; long lists of images, and what is not ours, stay out.
 
-    UserError where none stand, or for own images, which do not belong into a repository.
+    The archive of jobs stays. UserError where none stand, or for own images, which do not belong into a repository.
     """
     if run.cohort:
         raise UserError("results of own images are not kept in the repository. Copy them to where they may be")
@@ -218,6 +218,8 @@ def keep(run: Run) -> int:
     fresh.mkdir(parents=True)
     for file in files:
         shutil.copy(file, fresh)
+    if (reference / "trained").is_dir():
+        shutil.copytree(reference / "trained", fresh / "trained", copy_function=os.link)
     shutil.rmtree(reference, ignore_errors=True)
     fresh.rename(reference)
     say(f"refreshed {reference}")

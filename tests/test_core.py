@@ -526,6 +526,7 @@ ROOMS = {  # what each room may import beside itself: only what stands below it
     "screening": {"core", "cohort"},
     "translation": {"core", "cohort"},
     "instruments": {"core", "cohort"},
+    "experiments": {"core", "cohort", "translation", "screening", "instruments"},
     "evaluation": {"core", "cohort"},
     "audit": {"core", "paper", "evaluation"},
     "reporting": {"core", "paper", "cohort", "audit"},

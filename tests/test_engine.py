@@ -187,9 +187,13 @@ def test_results_are_kept_as_reference_but_for_long_lists(tmp_path, monkeypatch)
     (run.figures / "synthetic.csv").write_bytes(b"x" * (engine.LARGEST + 1))
     (tmp_path / "reference" / "laptop").mkdir(parents=True)
     (tmp_path / "reference" / "laptop" / "table_0.csv").touch()  # of an earlier run
+    archived = tmp_path / "reference" / "laptop" / "trained" / "screening" / "lsnet" / "42" / "history.csv"
+    archived.parent.mkdir(parents=True)
+    archived.write_text("days of training")
     assert engine.keep(run) == 0
     kept = {f.name for f in (tmp_path / "reference" / "laptop").iterdir()}
-    assert kept == {"01_data_split.json", "table_1.csv"}
+    assert kept == {"01_data_split.json", "table_1.csv", "trained"}
+    assert archived.read_text() == "days of training"
 
 
 def test_results_of_own_images_are_not_kept(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from ecsupport.core import jobs
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run, load
-from ecsupport.experiments import catalogue, cohort, networks, translators
+from ecsupport.experiments import archive, catalogue, cohort, networks, translators
 
 SMOKE = load("smoke")
 TINY = replace(
@@ -121,3 +121,70 @@ def test_the_list_names_every_job_and_what_lacks(tmp_path, monkeypatch):
     lines = catalogue.listing(RUN)
     assert len([line for line in lines if " made " in line]) == 4
     assert lines[-1].startswith(f"{len(lines) - 1} jobs, {len(lines) - 5} lacking")
+
+
+# --- the archive ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archived(tmp_path, monkeypatch):
+    """A made and archived run whose store is gone."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "store"))
+    monkeypatch.setenv("ECSUPPORT_NOTEBOOKS", str(tmp_path / "repository" / "notebooks"))
+    catalogue.make(RUN, ["scores/screening/efficientnet"])
+    archive.keep(RUN, catalogue.by_name(RUN).values())
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "empty"))
+    return tmp_path
+
+
+def test_what_is_archived_is_read_without_any_training(archived):
+    jobs_ = catalogue.by_name(RUN)
+    network, scores = (jobs_[f"{name}efficientnet/42"] for name in ("screening/", "scores/screening/"))
+    assert [network.state, scores.state] == ["archived", "archived"]
+    assert jobs.lacking([network, scores]) == []
+    assert network.file("history.csv").is_file()
+    assert not list(archive.place(RUN).rglob("weights.safetensors"))  # no picture shows this network
+    assert len(np.load(scores.file("scores.npz"))["test"])
+    assert jobs_["translator/sg_cyclegan/42"].state == "archived"  # its losses are
+    assert {jobs_[name].state for name in jobs_ if name.startswith(("pixels", "translations"))} == {"lacking"}
+    assert not (archived / "empty" / "store").exists()
+
+
+def test_a_repeated_training_takes_the_place_of_the_archived_one(archived, monkeypatch):
+    name = "screening/efficientnet/42"
+    old = catalogue.by_name(RUN)[name].key
+    monkeypatch.setattr("ecsupport.screening.training.REVISION", 99)
+    assert catalogue.by_name(RUN)[name].state == "lacking"
+    catalogue.make(RUN, [name])
+    archive.keep(RUN, catalogue.find(RUN, [name]))
+    assert old[:20] not in {folder.name for folder in (archive.place(RUN) / name).iterdir()}
+
+
+def test_an_archive_above_its_budget_is_refused_whole(archived, monkeypatch):
+    monkeypatch.setattr(archive, "BUDGET", 1000)
+    catalogue.make(RUN, ["instrument/extractor"])
+    with pytest.raises(UserError, match="0 MB are its budget"):
+        archive.keep(RUN, catalogue.find(RUN, ["instrument/extractor"]))
+    assert not (archive.place(RUN) / "instrument").exists()
+
+
+def test_own_images_never_enter_the_archive(tmp_path):
+    with pytest.raises(UserError, match="own images are not kept"):
+        archive.keep(replace(RUN, cohort=tmp_path / "manifest.csv"), [])
+
+
+def test_commands_list_make_and_archive(tmp_path, ecsupport):
+    own = {"ECSUPPORT_WORKSPACE": tmp_path / "w", "ECSUPPORT_NOTEBOOKS": tmp_path / "notebooks"}
+    made = ecsupport("make", "pixels/extra/64", **own)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout.startswith("[1/1] pixels/extra/64 (about ")
+    listed = ecsupport("jobs", **own)
+    assert listed.returncode == 0
+    (line,) = [line for line in listed.stdout.splitlines() if line.startswith("pixels/extra/64")]
+    assert line.split()[1] == "made"
+    wrong = ecsupport("make", "screening/lsent", **own)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("no job of smoke is named 'screening/lsent'. Near it: screening/lsnet/")
+    nothing = ecsupport("archive", "screening/lsnet", **own)
+    assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
+    assert "none of these jobs is made" in nothing.stderr

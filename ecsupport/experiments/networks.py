@@ -20,6 +20,7 @@ COMPARED = ("lsnet", "mobilenet_v2_wide", "efficientnet", "mobilevit")  # Table 
 SPEED = {  # images of 64 pixels that one core trains on in a second, at stem stride 1
     "lsnet": 107, "lsnet_dense": 112, "mobilenet_v2_wide": 136, "efficientnet": 245, "mobilevit": 146, "teacher": 66,
 }  # fmt: skip
+SHOWN = ("weights.safetensors", "teacher.safetensors")  # of the run whose maps are drawn
 UNSEEN = {"test": "ultrasound", "instrument": "instrument"}  # patients no screening network has seen, by their pool
 
 
@@ -76,7 +77,7 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
         device=run.profile.device,
         together=training.teaching(recipe["settings"], _data(inputs, given), seed, run.profile.device),
         make_together=_train_together,
-        archived=("history.csv",),
+        archived=("history.csv", *(SHOWN if (name, seed) == ("lsnet", run.profile.seeds[0]) else ())),
     )
 
 
