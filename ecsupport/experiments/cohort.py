@@ -70,6 +70,12 @@ def pool(run: Run, name: str) -> pd.DataFrame:
     ultrasound, mri: of the cohort's splits; unused images stand in none.  extra: MRI that no translator sees.
     instrument: patients set aside for measuring instruments; where a person's manifest has none, phantoms.
     """
+    file = run.notebooks / NOTE
+    return _pool(run, name, file.stat().st_mtime_ns if run.cohort and file.is_file() else 0)
+
+
+@lru_cache(maxsize=32)
+def _pool(run: Run, name: str, _: int) -> pd.DataFrame:
     every = rows(run)
     used = every["split"].isin(manifest.SPLITS[:3])
     of = {

@@ -41,7 +41,7 @@ def arms(run: Run) -> dict[tuple[str, int], Job]:
     size = run.profile.screening
     found = {}
     for name, arm in ablations.arms(run.profile).items():
-        if arm.priority <= size.priorities and (arm.synthetic or translators.translators(run)):
+        if arm.priority <= size.priorities and (arm.synthetic or translators.translatable(run)):
             for seed in size.ablation_seeds[: arm.seeds]:
                 short = "lsnet" if name == ablations.FULL or arm.settings.shared_start == seed else slug(name)
                 found[name, seed] = network(run, short, arm.settings, seed, arm.synthetic)
@@ -94,7 +94,7 @@ def training_set(run: Run, synthetic: bool) -> tuple[dict[str, Job], dict[str, n
         given[part] = np.flatnonzero(rows["split"] == split)
         given[f"{part}_label"] = target[given[part]]
     inputs = {"ultrasound": cohort.pixels(run, "ultrasound", size)}
-    if synthetic and translators.translators(run):
+    if synthetic and translators.translatable(run):
         first = run.profile.translation.seeds[0]
         inputs["translations"] = translators.translations(run, "sg_cyclegan", first, "training")
         label = manifest.target(inputs["translations"].given["rows"], task).to_numpy(np.int64)

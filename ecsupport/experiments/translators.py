@@ -45,10 +45,14 @@ def ultrasound(run: Run) -> np.ndarray:
     return np.flatnonzero((rows["split"] == "train") & (rows["label"] == 1))
 
 
+def translatable(run: Run) -> bool:
+    """Whether there are as many MRI, and as much ultrasound, as a batch holds."""
+    return min(len(halves(run)[0]), len(ultrasound(run))) >= run.profile.translation.batch
+
+
 def translators(run: Run) -> dict[tuple[str, int], Job]:
-    """All translators by model and seed; none where there are fewer images than a batch."""
-    fewest = min(len(halves(run)[0]), len(ultrasound(run)))
-    if fewest < run.profile.translation.batch:
+    """All translators by model and seed; none where nothing can be translated."""
+    if not translatable(run):
         return {}
     return {(model, s): translator(run, model, s) for model in (*COMPARED, UNGUIDED) for s in seeds(run, model)}
 
@@ -119,10 +123,10 @@ def translations(run: Run, model: str, seed: int, what: str) -> Job:
 
 def _translate(folder: Path, job: Job) -> None:
     pools = {role: made for role, made in job.inputs.items() if role != "translator"}
-    mri = np.concatenate([cohort.open_pool(p.folder).images[job.given[f"of_{n}"]] for n, p in pools.items()])
+    parts = [cohort.open_pool(made.folder).images[job.given[f"of_{name}"]] for name, made in pools.items()]
     with reproducible(1):
         network = training.restore(job.inputs["translator"].folder).to(device(job.device))
-        pictures = translate(network, mri, ("synthetic", job.recipe["seed"]))
+        pictures = np.concatenate([translate(network, mri, ("synthetic", job.recipe["seed"])) for mri in parts])
     np.save(folder / cohort.IMAGES, pictures)
     rows = job.given["rows"].assign(hash=[sha256(picture.tobytes()) for picture in pictures])
     (folder / cohort.ROWS).write_text(manifest.to_csv(rows), encoding="utf-8")
