@@ -200,3 +200,43 @@ def test_jobs_of_one_group_are_made_in_one_go_and_each_is_finished_when_it_is_wh
         jobs.make(group, lambda names: told.append([one.name for one in names]))
     assert told == [["s0/1", "s1/1", "s2/1"]]
     assert [one.state for one in group] == ["made", "made", "lacking"]
+
+
+def test_a_full_disk_in_the_last_step_leaves_a_job_that_can_be_made(monkeypatch):
+    def full(folder, job):
+        write(folder, job)
+        (folder / jobs.PROVENANCE).write_text('{"na')  # as a process leaves it that is killed in its last step
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        jobs.make([job(make=full)])
+    assert job().state == "lacking"
+    jobs.make([job()])
+    assert job().state == "made"
+
+
+def test_what_a_maker_returns_is_nothing_to_us():
+    one = job(make=lambda folder, _: (folder / "it").write_text("it"))
+    jobs.make([one])
+    assert one.state == "made"
+
+
+def test_two_recipes_of_one_name_are_two_jobs():
+    both = [job(recipe={"steps": steps}) for steps in (1, 2)]
+    jobs.make(both)
+    assert [one.state for one in both] == ["made", "made"]
+
+
+def test_who_makes_anew_what_was_altered_in_the_archive_is_told_once(capfd):
+    one = job()
+    jobs.make([one])
+    folder = archive(one)
+    (folder / "heavy.bin").write_bytes(b"\1" * 100)
+    jobs.make([one])
+    assert capfd.readouterr().err.count(f"{folder} was altered") == 1
+    assert made == ["a/1", "a/1"]
+
+
+def test_an_array_of_objects_is_refused():
+    with pytest.raises(TypeError, match="array of objects"):
+        job(given={"names": np.array(["a", 1], object)}).key  # noqa: B018

@@ -28,6 +28,7 @@ from ecsupport.core.errors import UserError
 FRESH = "ECSUPPORT_FRESH"  # set: the archive is not looked at
 STATES = ("made", "archived", "lacking")
 _seen: dict[Path, list[tuple]] = {}  # folders that this process has verified, with the state of their files
+_altered: set[Path] = set()  # archived folders of which this process has said that they were altered
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +77,24 @@ class Job:
 
     @property
     def archives(self) -> list[Path]:
-        """Where it may lie in the archive."""
+        """Where it lies in the archive as it was committed; an altered folder is said once and passed over."""
         if FRESH in os.environ:
             return []
-        return sorted(paths.reference().glob(f"*/trained/{self.name}/{self.key[:20]}"))
+        found = []
+        for folder in sorted(paths.reference().glob(f"*/trained/{self.name}/{self.key[:20]}")):
+            if verified(folder, self.key):
+                found.append(folder)
+            elif folder not in _altered:
+                _altered.add(folder)
+                sys.stderr.write(f"{folder} was altered, so it is not used: git checkout -- '{folder}' restores it\n")
+        return found
 
     def find(self, *files: str) -> Path | None:
         """The folder, in the store or in the archive, that holds these files, or all of them; None where none does."""
         if verified(self.place, self.key):
             return self.place
         for folder in self.archives:
-            if not verified(folder, self.key):
-                sys.stderr.write(f"{folder} was altered, so it is not used: git checkout -- '{folder}' restores it\n")
-            elif not (left_out := record(folder).get("left_out")) or (files and not set(files) & set(left_out)):
+            if not (left_out := record(folder).get("left_out")) or (files and not set(files) & set(left_out)):
                 return folder
         return None
 
@@ -114,7 +120,7 @@ class Job:
         """One of `STATES`; an archived job may lack files that only other jobs read."""
         if verified(self.place, self.key):
             return "made"
-        return "archived" if any(verified(folder, self.key) for folder in self.archives) else "lacking"
+        return "archived" if self.archives else "lacking"
 
 
 def lacking(wanted: Iterable[Job]) -> list[Job]:
@@ -122,17 +128,17 @@ def lacking(wanted: Iterable[Job]) -> list[Job]:
 
     A wanted job that is archived is there for its readers; an input has to be there with all its files.
     """
-    found: dict[str, Job] = {}
-    looked: set[tuple[str, bool]] = set()
+    found: dict[Path, Job] = {}
+    looked: set[tuple[Path, bool]] = set()
 
     def look(job: Job, whole: bool) -> None:
-        if job.name in found or (job.name, whole) in looked:
+        if job.place in found or (job.place, whole) in looked:
             return
-        looked.add((job.name, whole))
+        looked.add((job.place, whole))
         if job.find() is None if whole else job.state == "lacking":
             for one in job.inputs.values():
                 look(one, True)
-            found[job.name] = job
+            found[job.place] = job
 
     for job in wanted:
         look(job, False)
@@ -147,17 +153,10 @@ def make(wanted: Iterable[Job], told: Callable[[list[Job]], None] = lambda _: No
     """
     waiting = lacking(wanted)
     while waiting:
-        names = {job.name for job in waiting}
-        first = next(job for job in waiting if not names & {one.name for one in job.inputs.values()})
-        group = [
-            job
-            for job in waiting
-            if job is first
-            or (
-                (first.together and job.together == first.together)
-                and not names & {one.name for one in job.inputs.values()}
-            )
-        ]
+        places = {job.place for job in waiting}
+        ready = [job for job in waiting if not places & {one.place for one in job.inputs.values()}]
+        first = ready[0]
+        group = [job for job in ready if job is first or (first.together and job.together == first.together)]
         told(group)
         _make(group)
         waiting = [job for job in waiting if job not in group]
@@ -166,25 +165,29 @@ def make(wanted: Iterable[Job], told: Callable[[list[Job]], None] = lambda _: No
 def _make(group: Sequence[Job]) -> None:
     with contextlib.ExitStack() as stack:
         rooms: dict[Path, Job] = {}
-        for job in sorted(group, key=lambda job: job.name):  # two processes lock in one order
+        for job in sorted(group, key=lambda job: job.place):  # two processes lock in one order
             job.place.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(job.place.with_suffix(".lock")))  # which the system frees when its owner dies
             if not verified(job.place, job.key):
                 rooms[_room(job)] = job
-        if len(rooms) > 1:
-            whole = next(iter(rooms.values())).make_together(list(rooms.items()))
-        else:
-            whole = (folder for folder, job in rooms.items() if job.make(folder, job) is None)
-        for folder in whole:
+        together = next(iter(rooms.values())).make_together if len(rooms) > 1 else _one_by_one
+        for folder in together(list(rooms.items())):
             _finish(folder, rooms[folder])
+
+
+def _one_by_one(wanted: Sequence[tuple[Path, Job]]) -> Iterator[Path]:
+    for folder, job in wanted:
+        job.make(folder, job)
+        yield folder
 
 
 def _room(job: Job) -> Path:
     """The folder in which a job is made: what a killed maker left there, without what it was just writing."""
     folder = job.place.with_suffix(".making")
     folder.mkdir(exist_ok=True)
-    for torn in folder.glob(".*"):
-        torn.unlink()
+    for torn in [*folder.rglob(".*"), folder / PROVENANCE]:
+        if torn.is_file():
+            torn.unlink()
     return folder
 
 
@@ -211,7 +214,7 @@ def verified(folder: Path, key: str) -> bool:
             if found["key"] != key or any(sha256(folder / name) != known for name, known in found["files"].items()):
                 return False
             _seen[folder] = state
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of JSON too, where a byte made it another
         return False
     return True
 
@@ -222,4 +225,6 @@ def _digest(data: pd.DataFrame | np.ndarray) -> str:
         text = io.StringIO()
         data.to_csv(text, index=False, lineterminator="\n")
         return sha256(text.getvalue().encode())
+    if data.dtype.hasobject:
+        raise TypeError("an array of objects has no bytes of its own: give numbers or strings of a fixed length")
     return sha256(f"{data.dtype.str} {data.shape} {sha256(np.ascontiguousarray(data).data)}".encode())
