@@ -1,14 +1,20 @@
 """What is trained, by name: one small run from pixels to scores, and what each job is made from."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ecsupport.core import jobs
+from ecsupport.cohort import export, images
+from ecsupport.core import artefacts, jobs
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run, load
 from ecsupport.experiments import archive, catalogue, cohort, networks, translators
+from ecsupport.screening import training as screening
+from ecsupport.translation import synthesis
+from ecsupport.translation import training as translation
 
 SMOKE = load("smoke")
 TINY = replace(
@@ -188,3 +194,68 @@ def test_commands_list_make_and_archive(tmp_path, ecsupport):
     nothing = ecsupport("archive", "screening/lsnet", **own)
     assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
     assert "none of these jobs is made" in nothing.stderr
+
+
+# --- own images, and what notebooks train ---------------------------------------------------------------------------
+
+
+def test_own_images_are_the_same_jobs_on_other_rows(tmp_path, monkeypatch):
+    """The phantoms as files: the same pixels and splits as they stand in the manifest, keyed by the files' content."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "w"))
+    file = export.export(cohort.rows(RUN).query("source == 'phantom'"), tmp_path / "own", 64)
+    own = replace(RUN, cohort=file)
+    with pytest.raises(UserError, match="were not looked at yet"):
+        catalogue.by_name(own)
+    cohort.note(own)
+    names = ["pixels/ultrasound/64", "scores/screening/efficientnet/42"]
+    catalogue.make(own, names)
+    made = catalogue.by_name(own)
+    catalogue.make(RUN, names[:1])
+    drawn = cohort.open_pool(catalogue.by_name(RUN)[names[0]].folder)
+    read = cohort.open_pool(made[names[0]].folder)
+    np.testing.assert_array_equal(read.images, drawn.images)
+    assert read.rows["patient_id"].tolist() == drawn.rows["patient_id"].tolist()
+    assert set(cohort.open_pool(made["pixels/instrument/64"].folder).rows["source"]) == {"instrument"}  # phantoms
+    picture = file.parent / read.rows["image"].iloc[0]
+    picture.write_bytes((file.parent / read.rows["image"].iloc[1]).read_bytes())
+    with pytest.raises(UserError, match="the image has changed since it was listed"):
+        monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "new"))
+        (tmp_path / "new" / "runs").mkdir(parents=True)
+        shutil.copytree(tmp_path / "w" / "runs", tmp_path / "new" / "runs", dirs_exist_ok=True)
+        catalogue.make(own, names[:1])
+
+
+def test_jobs_train_what_the_notebooks_train(tmp_path, monkeypatch):
+    """The same weights and pictures to the bit as by the specs of notebooks 02 and 05, on arrays loaded anew."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    catalogue.make(RUN, ["screening/lsnet/42"])
+    made = catalogue.by_name(RUN)
+    mri, extra, us = (cohort.pool(RUN, name) for name in ("mri", "extra", "ultrasound"))
+    learnt = images.load(mri.iloc[translators.halves(RUN)[0]], 64)
+    data = artefacts.deposit(mri=learnt, us=images.load(us.iloc[translators.ultrasound(RUN)], 64), show=learnt[:1])
+    settings = translation.Settings.of(TINY.translation)
+    spec = translation.translator_spec("sg_cyclegan", data, settings, 42)
+    weights = made["translator/sg_cyclegan/42"].file("weights.safetensors").read_bytes()
+    assert (artefacts.ensure(spec) / "weights.safetensors").read_bytes() == weights
+
+    of = translators.sources(RUN, "training")
+    pictures = []
+    for rows in (mri.iloc[of["mri"]], extra.iloc[of["extra"]]):
+        folder = artefacts.ensure(synthesis.synthetic_spec(spec, rows, images.load(rows, 64)))
+        pictures += [np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))]
+    np.testing.assert_array_equal(
+        cohort.open_pool(made["translations/sg_cyclegan/42/training"].folder).images, pictures
+    )
+
+    real, validation = (us[us["split"] == name] for name in ("train", "validation"))
+    added = np.stack(pictures[: len(of["mri"])])
+    data = artefacts.deposit(
+        image=np.concatenate([images.load(real, 64), added]),
+        label=np.r_[real["label"], np.ones(len(added))].astype(np.int64),
+        real=np.arange(len(real) + len(added)) < len(real),
+        validation_image=images.load(validation, 64),
+        validation_label=validation["label"].to_numpy(np.int64),
+    )
+    trained = artefacts.ensure(screening.network_spec(screening.Settings.of(TINY), data, 42))
+    for name in ("weights.safetensors", "teacher.safetensors", "history.csv"):
+        assert (trained / name).read_bytes() == made["screening/lsnet/42"].file(name).read_bytes()

@@ -136,3 +136,7 @@ def test_rows_of_arrays_are_the_images_one_after_another_and_read_when_asked_for
         Rows((arrays[0].astype(float), [0]))
     with pytest.raises(UserError, match=r"\(N, 4, 4\)"):
         Rows((arrays[0], [0]), (np.zeros((2, 8, 8), np.uint8), [0]))
+    with pytest.raises(UserError, match="Give one NumPy array"):
+        Rows(([[0]], [0]))
+    with pytest.raises(ValueError, match="as a mask"):
+        Rows((arrays[0], np.ones(5, bool)))

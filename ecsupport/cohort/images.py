@@ -69,11 +69,15 @@ def write(file: Path, images: pd.DataFrame, size: int, manifest: Path | None = N
     listed = list(zip(images["image"], images["hash"], strict=True))
     for row, (name, known) in enumerate(progress.bar(listed, "images")):
         if manifest is None:
-            version, patient, modality, index = name.split("/")
-            pixels[row] = phantom.render(version, patient, int(index), modality, size)
+            pixels[row] = _render(name, size)
         else:
             pixels[row] = _read(manifest, name, known, size)
     pixels.flush()
+
+
+def _render(name: str, size: int) -> np.ndarray:
+    version, patient, modality, index = name.split("/")
+    return phantom.render(version, patient, int(index), modality, size)
 
 
 def _read(manifest: Path, name: str, known: str, size: int) -> np.ndarray:
@@ -86,20 +90,10 @@ def _read(manifest: Path, name: str, known: str, size: int) -> np.ndarray:
 
 def make_phantoms(folder: Path, images: list[str], hashes: list[str], size: int) -> None:
     """Render a block into `folder`; `hashes` only make the artefact know its recipes."""
-    rows = [name.split("/") for name in images]
-    rows = progress.bar(rows, "images")
-    pixels = [phantom.render(version, name, int(index), modality, size) for version, name, modality, index in rows]
-    np.save(folder / "images.npy", np.stack(pixels))
+    np.save(folder / "images.npy", np.stack([_render(name, size) for name in progress.bar(images, "images")]))
 
 
 def make_files(folder: Path, images: list[str], hashes: list[str], size: int, manifest: str) -> None:
     """Read a block of files into `folder`; UserError where one cannot be read, or is not the file of that hash."""
-    pixels = []
-    for name, listed in progress.bar(list(zip(images, hashes, strict=True)), "images"):
-        raw = pictures.content(manifest, name, listed)
-        try:
-            picture, _ = pictures.decode(raw)
-        except ValueError as error:
-            raise row_error(manifest, name, f"cannot read the image ({error})", pictures.EXPORT) from error
-        pixels.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))
-    np.save(folder / "images.npy", np.stack(pixels))
+    listed = progress.bar(list(zip(images, hashes, strict=True)), "images")
+    np.save(folder / "images.npy", np.stack([_read(Path(manifest), name, known, size) for name, known in listed]))

@@ -26,7 +26,6 @@ from ecsupport.core.artefacts import PROVENANCE, sha256
 from ecsupport.core.errors import UserError
 
 FRESH = "ECSUPPORT_FRESH"  # set: the archive is not looked at
-STATES = ("made", "archived", "lacking")
 _seen: dict[Path, list[tuple]] = {}  # folders that this process has verified, with the state of their files
 _altered: set[Path] = set()  # archived folders of which this process has said that they were altered
 
@@ -101,23 +100,23 @@ class Job:
     @property
     def folder(self) -> Path:
         """The folder with all that it made; UserError where it is lacking."""
-        return self._found(self.find(), self.place)
+        return self._found(self.find())
 
     def file(self, name: str) -> Path:
         """One file of what it made, from the store or the archive; UserError where it is lacking."""
-        return self._found(self.find(name), self.place) / name
+        return self._found(self.find(name)) / name
 
-    def _found(self, folder: Path | None, place: Path) -> Path:
+    def _found(self, folder: Path | None) -> Path:
         if folder is None:
             raise UserError(
-                f"{self.name} is not made ({place} is absent). Make it: python -m ecsupport make {self.name}, "
+                f"{self.name} is not made ({self.place} is absent). Make it: python -m ecsupport make {self.name}, "
                 "with the profile and the manifest of this run"
             )
         return folder
 
     @property
     def state(self) -> str:
-        """One of `STATES`; an archived job may lack files that only other jobs read."""
+        """`made`, `archived` or `lacking`; an archived job may lack files that only other jobs read."""
         if verified(self.place, self.key):
             return "made"
         return "archived" if self.archives else "lacking"

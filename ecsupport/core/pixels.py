@@ -52,8 +52,13 @@ class Rows:
     dtype, ndim = np.dtype(np.uint8), 3
 
     def __init__(self, *parts: tuple[np.ndarray, Sequence[int]]) -> None:
-        """Arrays (M, S, S) uint8, each with the rows of it that follow one another here. UserError for other arrays."""
-        side = parts[0][0].shape[-1]
+        """Arrays (M, S, S) uint8, each with the rows of it that follow one another here. UserError for other arrays.
+
+        ValueError for a mask, which would be read as rows 0 and 1.
+        """
+        if any(np.asarray(rows).dtype == bool for _, rows in parts):
+            raise ValueError("rows are given as a mask, expected their numbers, e.g. np.flatnonzero(mask)")
+        side = demand_grey(parts[0][0]).shape[-1]
         self.arrays = [demand_grey(array, side) for array, _ in parts]
         self.rows = np.concatenate([np.asarray(rows, np.int64) for _, rows in parts])
         self.of = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])

@@ -12,7 +12,7 @@ from ecsupport.experiments import instruments, networks, translators
 
 def by_name(run: Run) -> dict[str, Job]:
     """All jobs of a run, each after its inputs."""
-    wanted: list[Job] = [*translators.translators(run).values()]
+    wanted: list[Job] = [*translators.translators(run).values(), *translators.tests(run)]
     trained = {job.name: job for job in (networks.table_3(run) | networks.arms(run)).values()}
     wanted += [networks.scores(run, job) for job in trained.values()]
     wanted += [instruments.extractor(run), *([instruments.trained_segmenter(run)] if run.cohort is None else [])]
@@ -44,14 +44,14 @@ def find(run: Run, names: Sequence[str]) -> list[Job]:
 
 
 def listing(run: Run) -> list[str]:
-    """One line a job: name, state, estimated minutes of one core, MB where it is made; then the sums of what lacks."""
+    """One line a job: name, state, estimated minutes of one core and memory, size where it is made; then the sums."""
     every = by_name(run)
     width = max(map(len, every))
     lines = []
     for name, job in every.items():
         folder = job.find(*(f for f in job.archived if f != "*"))
-        size = f"{sum(f.stat().st_size for f in folder.rglob('*')) / 1e6:9.1f} MB" if folder else ""
-        lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{size}")
+        size = f"{sum(f.stat().st_size for f in folder.rglob('*')) / 1e6:9.1f} MB on disk" if folder else ""
+        lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{job.memory:6.1f} GB{size}")
     lacking = jobs.lacking(every.values())
     hours = sum(job.minutes for job in lacking) / 60
     return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: about {hours:.1f} h of one core"]

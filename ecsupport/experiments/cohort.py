@@ -14,10 +14,9 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Profile, Run
 
-POOLS = ("ultrasound", "mri", "extra", "instrument")
 ROWS, IMAGES = "rows.csv", "images.npy"
 NOTE = "manifest.csv"
-SPEED = 0.004 / 60, 32  # minutes that a phantom of so many pixels a side takes
+SPEED = 1000.0  # images of 64 pixels that are rendered, or read, in a second
 
 
 class Pool(NamedTuple):
@@ -33,7 +32,9 @@ def rows(run: Run) -> pd.DataFrame:
         return _phantoms(run.profile)
     file = run.notebooks / NOTE
     if not file.is_file():
-        raise UserError(f"{file} is absent: the images of {run.cohort} were not looked at. Run: make check, reproduce")
+        raise UserError(
+            f"{file} is absent: the images of {run.cohort} were not looked at yet. Let cohort.note(run) do it"
+        )
     return _noted(file, file.stat().st_mtime_ns)
 
 
@@ -55,7 +56,7 @@ def note(run: Run) -> None:
     """
     if run.cohort is None:
         return
-    checked = own_manifest.check(run.cohort, decode=False, allow_extra=True)
+    checked = own_manifest.check(run.cohort, decode=True, allow_extra=True)  # which fills the hashes
     checked.table.refuse(tables.SHOWN)
     text = manifest.to_csv(split.of_run(checked.rows, run))
     file = run.notebooks / NOTE
@@ -100,13 +101,12 @@ def pixels(run: Run, name: str, size: int) -> Job:
         images.write(folder / IMAGES, job.given["rows"], job.recipe["size"], where)
         (folder / ROWS).write_text(manifest.to_csv(job.given["rows"]), encoding="utf-8")
 
-    each, side = SPEED
     return Job(
         f"pixels/{name}/{size}",
         make,
         {"size": size, "revision": phantom.REVISION if drawn else images.REVISION},
         given={"rows": wanted},
-        minutes=len(wanted) * each * max(1, size / side) ** 2,
+        minutes=len(wanted) / SPEED / 60 * (size / 64) ** 2,
     )
 
 

@@ -143,7 +143,7 @@ def _minutes(run: Run, settings: Settings) -> float:
     return settings.steps * settings.batch * seconds * area / 60
 
 
-def scores(run: Run, trained: Job, rule: str = "dual") -> Job:
+def scores(run: Run, trained: Job) -> Job:
     """Probabilities of a trained network, and of its teacher, for patients that none has seen.
 
     scores.npz holds `test` and `instrument`, (N,) float32 in the order of the rows of these patients, and
@@ -153,9 +153,9 @@ def scores(run: Run, trained: Job, rule: str = "dual") -> Job:
     given = {name: patients(run, name).index.to_numpy() for name in (*UNSEEN, "validation")}
     inputs = {name: cohort.pixels(run, name, size) for name in ("ultrasound", "instrument")}
     return Job(
-        f"scores/{trained.name}{'' if rule == 'dual' else '/' + rule}",
+        f"scores/{trained.name}",
         _score,
-        {"rule": rule, "teacher": bool(trained.together), "revision": 1},
+        {"teacher": bool(trained.together), "revision": 1},
         {"trained": trained, **inputs},
         given,
         minutes=sum(map(len, given.values())) / 20_000 * (size / 64) ** 2,
@@ -174,7 +174,7 @@ def _score(folder: Path, job: Job) -> None:
     trained = job.inputs["trained"].folder
     found = {}
     for role in ["network", *["teacher"] * job.recipe["teacher"]]:
-        network = training.restore(trained, role, job.device, job.recipe["rule"])
+        network = training.restore(trained, role, job.device)
         for name, places in job.given.items():
             pixels = cohort.open_pool(job.inputs[UNSEEN.get(name, "ultrasound")].folder).images
             label = name if role == "network" else f"teacher_{name}"

@@ -87,6 +87,12 @@ def _train(folder: Path, job: Job) -> None:
     )
 
 
+def tests(run: Run) -> list[Job]:
+    """What Table 1 measures: the MRI of test patients by every translator; none where there is no such MRI."""
+    of = translators(run) if len(sources(run, "test")["mri"]) else {}
+    return [translations(run, model, seed, "test") for model, seed in of]
+
+
 def sources(run: Run, what: str) -> dict[str, np.ndarray]:
     """Rows of the pools `mri` and `extra` that are translated: to augment `training` sets, or those of the `test`.
 
