@@ -7,15 +7,25 @@ from ecsupport.core import jobs
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
-from ecsupport.experiments import instruments, networks, translators
+from ecsupport.experiments import distances, downstream, keys, mafe, pictures
+
+READ = {  # what each notebook reads; the others read results of these
+    "01_data_split": pictures.read,
+    "02_sg_cyclegan_training": mafe.read,
+    "03_fid_kid_evaluation": distances.read,
+    "04_downstream_utility": downstream.read,
+    "05_lsnet_distillation": keys.read,
+    "06_ablations": keys.read_ablations,
+}
+
+
+def of_notebook(run: Run, name: str) -> list[Job]:
+    """The jobs that a notebook reads."""
+    return READ[name](run) if name in READ else []
 
 
 def by_name(run: Run) -> dict[str, Job]:
-    """All jobs of a run, each after its inputs."""
-    wanted: list[Job] = [*translators.translators(run).values(), *translators.tests(run)]
-    trained = {job.name: job for job in (networks.table_3(run) | networks.arms(run)).values()}
-    wanted += [networks.scores(run, job) for job in trained.values()]
-    wanted += [instruments.extractor(run), *([instruments.trained_segmenter(run)] if run.cohort is None else [])]
+    """All jobs of a run, each after its inputs. ValueError where two that differ have one name."""
     found: dict[str, Job] = {}
 
     def enter(job: Job) -> None:
@@ -24,8 +34,9 @@ def by_name(run: Run) -> dict[str, Job]:
         if found.setdefault(job.name, job).key != job.key:
             raise ValueError(f"two jobs are named {job.name}")
 
-    for job in wanted:
-        enter(job)
+    for name in READ:
+        for job in of_notebook(run, name):
+            enter(job)
     return found
 
 

@@ -96,8 +96,9 @@ def training_set(run: Run, synthetic: bool) -> tuple[dict[str, Job], dict[str, n
     inputs = {"ultrasound": cohort.pixels(run, "ultrasound", size)}
     if synthetic and translators.translatable(run):
         first = run.profile.translation.seeds[0]
-        inputs["translations"] = translators.translations(run, "sg_cyclegan", first, "training")
-        label = manifest.target(inputs["translations"].given["rows"], task).to_numpy(np.int64)
+        made = translators.translations(run, "sg_cyclegan", first, "training")
+        inputs["translations"] = translators.resized(made, size)
+        label = manifest.target(made.given["rows"], task).to_numpy(np.int64)
         given["added"] = np.flatnonzero(label == 1)
         given["added_label"] = label[given["added"]]
     return inputs, given

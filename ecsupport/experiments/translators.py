@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from ecsupport.cohort import manifest
 from ecsupport.core.artefacts import sha256
@@ -119,7 +120,7 @@ def translations(run: Run, model: str, seed: int, what: str) -> Job:
     return Job(
         f"translations/{model}/{seed}/{what}",
         _translate,
-        {"seed": seed, "revision": 1},
+        {"seed": seed, "size": size, "revision": 1},
         {"translator": translator(run, model, seed), **inputs},
         given,
         minutes=len(rows) / 6000 * (size / 64) ** 2,
@@ -136,3 +137,24 @@ def _translate(folder: Path, job: Job) -> None:
     np.save(folder / cohort.IMAGES, pictures)
     rows = job.given["rows"].assign(hash=[sha256(picture.tobytes()) for picture in pictures])
     (folder / cohort.ROWS).write_text(manifest.to_csv(rows), encoding="utf-8")
+
+
+def resized(job: Job, size: int) -> Job:
+    """A pool's images at another size: bicubic, antialiased, as files are; the job itself where they have it."""
+    if job.recipe.get("size", size) == size:
+        return job
+    return Job(
+        f"{job.name}/at-{size}",
+        _resize,
+        {"size": size, "revision": 1},
+        {"pool": job},
+        minutes=len(job.given["rows"]) / 12_000 * (size / 64) ** 2,
+    )
+
+
+def _resize(folder: Path, job: Job) -> None:
+    pool, size = cohort.open_pool(job.inputs["pool"].folder), job.recipe["size"]
+    side = (size, size)
+    small = [np.asarray(Image.fromarray(one).resize(side, Image.Resampling.BICUBIC)) for one in pool.images]
+    np.save(folder / cohort.IMAGES, np.stack(small))
+    (folder / cohort.ROWS).write_text(manifest.to_csv(pool.rows), encoding="utf-8")
