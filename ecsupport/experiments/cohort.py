@@ -1,8 +1,9 @@
 """The cohort's images as jobs: which rows stand in which pool, and each pool's pixels once for every size."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from ecsupport.core.profiles import Profile, Run
 
 ROWS, IMAGES = "rows.csv", "images.npy"
 NOTE = "manifest.csv"
+Made = TypeVar("Made")
 SPEED = 1000.0  # images of 64 pixels that are rendered, or read, in a second
 
 
@@ -26,6 +28,19 @@ class Pool(NamedTuple):
     images: np.ndarray
 
 
+def once(function: Callable[..., Made]) -> Callable[..., Made]:
+    """Keep what a function of a run (its first argument) gives, until own images are noted anew."""
+    kept = lru_cache(maxsize=256)(lambda _, *arguments: function(*arguments))
+
+    @wraps(function)
+    def call(run: Run, *arguments: Any) -> Made:
+        file = run.notebooks / NOTE
+        return kept(file.stat().st_mtime_ns if run.cohort and file.is_file() else 0, run, *arguments)
+
+    return call
+
+
+@once
 def rows(run: Run) -> pd.DataFrame:
     """The run's manifest with its splits, one row an image. UserError where own images were not looked at yet."""
     if run.cohort is None:
@@ -35,17 +50,12 @@ def rows(run: Run) -> pd.DataFrame:
         raise UserError(
             f"{file} is absent: the images of {run.cohort} were not looked at yet. Let cohort.note(run) do it"
         )
-    return _noted(file, file.stat().st_mtime_ns)
+    return tables.reread(file)
 
 
 @lru_cache(maxsize=4)
 def _phantoms(profile: Profile) -> pd.DataFrame:
     return split.of_run(manifest.phantoms(profile.cohort), Run(profile))
-
-
-@lru_cache(maxsize=4)
-def _noted(file: Path, _: int) -> pd.DataFrame:
-    return tables.reread(file)
 
 
 def note(run: Run) -> None:
@@ -65,18 +75,13 @@ def note(run: Run) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+@once
 def pool(run: Run, name: str) -> pd.DataFrame:
     """The manifest rows of a pool, counted from 0.
 
     ultrasound, mri: of the cohort's splits; unused images stand in none.  extra: MRI that no translator sees.
     instrument: patients set aside for measuring instruments; where a person's manifest has none, phantoms.
     """
-    file = run.notebooks / NOTE
-    return _pool(run, name, file.stat().st_mtime_ns if run.cohort and file.is_file() else 0)
-
-
-@lru_cache(maxsize=32)
-def _pool(run: Run, name: str, _: int) -> pd.DataFrame:
     every = rows(run)
     used = every["split"].isin(manifest.SPLITS[:3])
     of = {
@@ -91,6 +96,7 @@ def _pool(run: Run, name: str, _: int) -> pd.DataFrame:
     return every[of].reset_index(drop=True)
 
 
+@once
 def pixels(run: Run, name: str, size: int) -> Job:
     """The images of a pool at a size, as `open_pool` reads them."""
     wanted = pool(run, name)

@@ -28,6 +28,7 @@ def seeds(run: Run, model: str) -> tuple[int, ...]:
     return size.seeds if model in ("cyclegan", "sg_cyclegan") else size.peer_seeds
 
 
+@cohort.once
 def halves(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the pool `mri`: those that translators learn from, and those of other patients, kept for later.
 
@@ -112,8 +113,7 @@ def translations(run: Run, model: str, seed: int, what: str) -> Job:
     """Some MRI translated by a trained translator: a pool whose row i is image i, labels and patients the MRI's."""
     size = run.profile.translation.image_size
     given: dict[str, np.ndarray | pd.DataFrame] = {f"of_{name}": rows for name, rows in sources(run, what).items()}
-    parts = [cohort.pool(run, name).iloc[rows] for name, rows in sources(run, what).items()]
-    rows = pd.concat(parts, ignore_index=True)
+    rows = _sources(run, what)
     names = [f"{model}/{seed}/{what}/{number:05d}" for number in range(len(rows))]
     given["rows"] = rows.assign(image=names, modality="us", source="synthetic", hash="")
     inputs = {name: cohort.pixels(run, name, size) for name in sources(run, what)}
@@ -126,6 +126,12 @@ def translations(run: Run, model: str, seed: int, what: str) -> Job:
         minutes=len(rows) / 6000 * (size / 64) ** 2,
         device=run.profile.device,
     )
+
+
+@cohort.once
+def _sources(run: Run, what: str) -> pd.DataFrame:
+    parts = [cohort.pool(run, name).iloc[rows] for name, rows in sources(run, what).items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _translate(folder: Path, job: Job) -> None:
