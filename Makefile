@@ -4,8 +4,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON  ?= python3
-PROFILE ?= smoke
+PROFILE ?=
 COHORT  ?=
+JOBS    ?= 0
+TRAIN   ?=
+FRESH   ?=
 ALLOW_EXTRA ?=
 GROUP   ?=
 KEEP    ?=
@@ -13,21 +16,22 @@ TESTS   ?= tests
 
 # What a person gives is taken as it stands and reaches the shell through the environment, so that a space, quote, `$`,
 # `#` or brace in a path is just a character. TESTS alone is pasted: pytest's arguments, quoted as in a shell.
-$(foreach name,PYTHON PROFILE COHORT ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
-export PYTHON PROFILE COHORT ALLOW_EXTRA GROUP KEEP
+$(foreach name,PYTHON PROFILE COHORT JOBS TRAIN FRESH ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
+export PYTHON PROFILE COHORT JOBS TRAIN FRESH ALLOW_EXTRA GROUP KEEP
 
 START := "$${PYTHON/\#~\//$$HOME/}"
 IN := $(START) workflow/environment.py
 RUN := $(IN) -m ecsupport
 EXTRA := $$([ "$$ALLOW_EXTRA" != 1 ] || echo --allow-extra)
-RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(EXTRA)
+TRAINED := --jobs="$$JOBS" $$([ "$$TRAIN" != 1 ] || echo --train) $$([ "$$FRESH" != 1 ] || echo --fresh)
+RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(TRAINED) $(EXTRA)
 
 .PHONY: help reproduce check audit test lab lint bench lock refresh clean .venv supported
 
 help:  ## show this list
 	@grep -hE '^[a-z.%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
 
-reproduce: supported  ## every notebook, table and figure, then report.html  [PROFILE=smoke COHORT=manifest.csv]
+reproduce: supported  ## every notebook, table and figure, then report.html  [PROFILE=smoke COHORT=manifest.csv JOBS=2 TRAIN=1 FRESH=1]
 	@$(RUN) reproduce $(RUN_OPTIONS)
 
 figure-%: supported  ## re-make one figure with what it needs, e.g. make figure-5  [PROFILE=laptop]

@@ -6,13 +6,19 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ecsupport import bench, engine, failures
-from ecsupport.core import tables
+from ecsupport import bench, engine, execution, failures
+from ecsupport.core import profiles, tables
 from ecsupport.core.errors import UserError
+from ecsupport.core.paths import FRESH
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import readme
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROFILE = f"smoke, laptop or paper; by default {profiles.DEFAULT}, and smoke for own images"
 EXTRA = "let the manifest have columns that nothing reads"
 
 
@@ -76,26 +82,41 @@ def _parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about)
         made.set_defaults(command=command)
         if run:
-            made.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
+            made.add_argument("--profile", default="", help=PROFILE)
             made.add_argument("--cohort", default="", metavar="CSV", help="manifest of your own images")
-            made.add_argument("--on", default="default", metavar="PLACE", help="folder in workflow/profiles")
-            made.add_argument("--allow-extra", action="store_true", help=EXTRA)
+        return made
+
+    def whole(name: str, about: str, command: object) -> argparse.ArgumentParser:
+        made = add(name, about, command, True)
+        made.add_argument("--on", default="default", metavar="PLACE", help="folder in workflow/profiles")
+        made.add_argument("--jobs", type=int, default=0, help="how many jobs at a time (the profile's threads)")
+        made.add_argument("--train", action="store_true", help="train what is lacking, however long it takes")
+        made.add_argument("--fresh", action="store_true", help="train anew what the archive holds")
+        made.add_argument("--allow-extra", action="store_true", help=EXTRA)
         return made
 
     def opened(options: argparse.Namespace) -> Run:
         return Run.open(options.profile, options.cohort)
 
-    add("reproduce", "every notebook, table and figure, then report.html", lambda o: _reproduce(opened(o), o), True)
-    item = add("item", "one figure or table with what it needs", lambda o: _item(opened(o), o), True)
+    whole("reproduce", "every notebook, table and figure, then report.html", lambda o: _reproduce(opened(o), o))
+    item = whole("item", "one figure or table with what it needs", lambda o: _item(opened(o), o))
     item.add_argument("item", help="e.g. table-7 or figure-5")
-    execute = add("execute", "one notebook, as Snakemake calls it", lambda o: engine.execute(opened(o), o.name), True)
+    execute = add(
+        "execute", "one notebook, as Snakemake calls it", lambda o: execution.execute(opened(o), o.name), True
+    )
     execute.add_argument("name")
-    listed = add("jobs", "everything that is trained: name, state, minutes, size", lambda o: _jobs(opened(o)))
-    made = add("make", "train or render some jobs with what they need, in this process", lambda o: _make(opened(o), o))
-    kept = add("archive", "store made jobs in figures/reference/<profile>/trained", lambda o: _archive(opened(o), o))
-    for one in (listed, made, kept):
-        one.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
-        one.add_argument("--cohort", default="", metavar="CSV", help="manifest of your own images")
+    unit = add(
+        "unit", "some jobs, as Snakemake calls it", lambda o: execution.make_unit(opened(o), o.unit, o.names), True
+    )
+    unit.add_argument("unit")
+    unit.add_argument("names", nargs="+")
+    add("jobs", "everything that is trained: name, state, minutes, size", lambda o: _jobs(opened(o)), True)
+    made = add(
+        "make", "train or render some jobs with what they need, in this process", lambda o: _make(opened(o), o), True
+    )
+    kept = add(
+        "archive", "store made jobs in figures/reference/<profile>/trained", lambda o: _archive(opened(o), o), True
+    )
     kept.add_argument("names", nargs="+", metavar="NAME", help="as for make")
     made.add_argument(
         "names", nargs="+", metavar="NAME", help="e.g. screening/lsnet/142, or screening/lsnet for all seeds"
@@ -104,10 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("cohort", metavar="manifest.csv")
     look.add_argument("--pixels", action="store_true", help="decode every picture too")
     look.add_argument("--allow-extra", action="store_true", help=EXTRA)
-    look.add_argument("--profile", default="smoke", help="whose endpoint is split: smoke (default), laptop or paper")
+    look.add_argument("--profile", default="", help=PROFILE)
     files = add("export", "the phantoms as PNG files with a manifest, as your own images would stand", _export)
     files.add_argument("folder", type=Path)
-    files.add_argument("--profile", default="smoke", help="smoke (default), laptop or paper")
+    files.add_argument("--profile", default="", help=PROFILE)
     add("refresh", "store a fresh smoke run as the committed outputs", lambda _: engine.refresh())
     add("keep", "store the results that stand as figures/reference/<run>", lambda o: engine.keep(opened(o)), True)
     bench = add("bench", "measure against the stated bounds", _bench)
@@ -145,12 +166,12 @@ def _check(options: argparse.Namespace) -> int:
     run = Run.open(options.profile, options.cohort)
     if not run.cohort:
         raise UserError("name the manifest of your own images: make check COHORT=path/manifest.csv")
-    print("\n".join(_look(run, options.pixels, options.allow_extra)))
+    print("\n".join(_look(run, options.pixels, options.allow_extra)[1]))
     return engine.DONE
 
 
-def _look(run: Run, decode: bool, allow_extra: bool, most: int | None = None) -> list[str]:
-    """What a person is told of her manifest; UserError with its mistakes, at most `most` lines of them."""
+def _look(run: Run, decode: bool, allow_extra: bool, most: int | None = None) -> tuple["pd.DataFrame", list[str]]:
+    """The rows of a person's manifest, and what she is told of it; UserError with at most `most` of its mistakes."""
     from ecsupport.cohort import own_manifest, split  # noqa: PLC0415 - pandas and scikit-learn take seconds
     from ecsupport.evaluation.noticed import noticed  # noqa: PLC0415
 
@@ -161,18 +182,28 @@ def _look(run: Run, decode: bool, allow_extra: bool, most: int | None = None) ->
     depth = "every picture decoded" if decode else "no picture opened; --pixels decodes them"
     told = [f"{run.cohort}: {images} images of {patients} patients from {centres} centres; {depth}"]
     table = noticed(rows, checked.facts, checked.table.ignored)
-    return [*told, "What we noticed:", engine.aligned(table.to_csv(index=False))] if len(table) else told
+    if len(table):
+        told += ["What we noticed:", engine.aligned(table.to_csv(index=False))]
+    return checked.rows, told
 
 
-def _refuse_mistakes(run: Run, allow_extra: bool) -> None:
-    """Find every mistake in a person's manifest and pictures before any notebook starts."""
+def _prepare(run: Run, options: argparse.Namespace) -> engine.How:
+    """Find every mistake in a person's manifest and pictures before anything starts, and say what more would cost."""
+    if options.fresh:
+        os.environ[FRESH] = "1"
     if run.cohort:
-        print("\n".join(_look(run, True, allow_extra, most=tables.SHOWN)), file=sys.stderr)
+        from ecsupport.experiments import catalogue, cohort  # noqa: PLC0415
+
+        checked, told = _look(run, True, options.allow_extra, most=tables.SHOWN)
+        print("\n".join(told), file=sys.stderr)
+        cohort.note(run, checked)
+        if not options.profile:
+            print("\n".join(catalogue.costs(run, checked)), file=sys.stderr)
+    return engine.How(options.on, options.jobs, options.train)
 
 
 def _reproduce(run: Run, options: argparse.Namespace) -> int:
-    _refuse_mistakes(run, options.allow_extra)
-    status = engine.reproduce(run, place=options.on)
+    status = engine.reproduce(run, how=_prepare(run, options))
     report = run.notebooks / "report.html"
     if status == engine.DONE:
         print(f"notebooks  {run.notebooks}\nfigures    {run.figures}")
@@ -182,8 +213,7 @@ def _reproduce(run: Run, options: argparse.Namespace) -> int:
 
 
 def _item(run: Run, options: argparse.Namespace) -> int:
-    _refuse_mistakes(run, options.allow_extra)
-    return engine.show_item(run, options.item, options.on)
+    return engine.show_item(run, options.item, _prepare(run, options))
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -64,12 +64,18 @@ def leave(file: Path, error: Exception) -> None:
 
 
 def explain(run: Run, names: list[str]) -> int:
-    """Say what went wrong, from the notebooks kept in `failed/`, if nobody has stopped it; returns the exit status."""
+    """Say what went wrong, from the notebooks and jobs kept in `failed/`, if nobody has stopped it; the exit status."""
     if stops:
         return STOPPED
     kept = [run.notebooks / "failed" / f"{name}.ipynb" for name in names]
     kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
     words, lines = [], []
+    for file in sorted((run.notebooks / "failed").glob("*.txt")):  # of jobs: in our words, or with a traceback
+        told, _, traceback = file.read_text(encoding="utf-8").partition("\n\n")
+        if traceback:
+            lines += [f"a job failed: {told}", f"      kept for reading: {file}"]
+        else:
+            words.append(told)
     for file in kept:
         count, name, message = _error(file)
         if in_our_words := message if name == "UserError" else in_words(f"{name}: {message}"):
@@ -81,7 +87,7 @@ def explain(run: Run, names: list[str]) -> int:
         log = file.with_suffix(".log")
         if log.is_file() and log.stat().st_size:
             lines.append(f"      what its kernel said: {log}")
-    if not words and (reason := _trial(run.notebooks) or (None if kept else in_words(tail(run)))):
+    if not words and (reason := _trial(run.notebooks) or (None if kept or lines else in_words(tail(run)))):
         words = [reason]
     for line in lines or ([] if words else [tail(run)]):
         say(line)

@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ecsupport import bench, engine
+from ecsupport import bench, engine, execution
 from ecsupport.core import paths
-from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import index, readme
@@ -243,27 +242,7 @@ def test_a_mistake_of_the_caller_is_one_line(house):
     assert "Traceback" not in err
 
 
-def test_replaced_pictures_are_noticed_however_the_manifest_was_saved(tmp_path, monkeypatch):
-    """A byte-order mark and padded cells, as spreadsheets write them: no picture is taken for absent.
-
-    The other picture has the size and the time of the first, as `cp -p` and `rsync -t` leave it.
-    """
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
-    (tmp_path / "ward.csv").write_bytes(b"\xef\xbb\xbfimage , patient_id\r\n a.bmp ,1\r\n\r\n b.bmp ,2\r\n")
-    Image.new("L", (8, 8)).save(tmp_path / "a.bmp")
-    run, notes, sizes = Run.open("smoke", str(tmp_path / "ward.csv")), [], []
-    for grey in (0, 255):
-        Image.new("L", (8, 9), grey).save(tmp_path / "b.bmp")
-        os.utime(tmp_path / "b.bmp", (10**9, 10**9))
-        sizes.append((tmp_path / "b.bmp").stat().st_size)
-        engine._note_images(run)
-        notes.append((run.notebooks / "images.txt").read_text().splitlines())
-    assert sizes[0] == sizes[1]
-    assert "absent" not in str(notes) and len(notes[0]) == 3
-    assert notes[0][:2] == notes[1][:2] and notes[0][2] != notes[1][2]
-
-
-def test_notebooks_of_one_core_run_side_by_side(house):
+def test_notebooks_run_side_by_side(house):
     """Each waits until the other has begun: one after the other, the first would wait in vain."""
     meet = """
 for _ in range(6000):
@@ -273,9 +252,7 @@ else:
     raise RuntimeError("alone")
 """
     changed = INDEX.replace('needs = ["02_second"]', 'needs = ["01_first"]\nminutes = { smoke = 0.1 }')
-    (house.notebooks / "index.toml").write_text(
-        changed.replace('needs = ["01_first"]', 'needs = ["01_first"]\ncores = 1')
-    )
+    (house.notebooks / "index.toml").write_text(changed)
     house.write("02_second", "figure_1", middle=meet)
     house.write("03_third", "table_2", middle=meet)
     status, _, err, ran = house.call("reproduce")
@@ -355,8 +332,6 @@ def test_an_unknown_name_is_one_message(house, arguments, message):
         ('name = "02_second"', 'name = "01_first"', "row 2: 01_first stands twice"),
         ('"figure_1.png"', '"../figure_1.png"', "row 2: item figure-1 = '../figure_1.png' is unfit"),
         ("smoke = 0.1 }\n\n[[notebook]]\nname", 'smoke = "1" }\n\n[[notebook]]\nname', "minutes of smoke are '1'"),
-        ("minutes =", "cores = 0\nminutes =", "row 1: cores are 0"),
-        ("minutes =", "cores = true\nminutes =", "row 1: cores are True"),
         ("[[notebook]]", "[[notebook]", "not valid TOML"),
     ],
 )
@@ -431,14 +406,14 @@ def test_cleaned_keeps_outputs_and_drops_what_an_execution_adds():
             cell("2"),
         ],
     }
-    clean = engine.cleaned(json.loads(json.dumps(notebook)))
+    clean = execution.cleaned(json.loads(json.dumps(notebook)))
     assert [c["source"] for c in clean["cells"]] == ["profile = 'smoke'", "1", "2"]
     assert [c["execution_count"] for c in clean["cells"]] == [1, 2, 3]
     assert clean["cells"][1]["outputs"] == [{**result, "execution_count": 2}]
     assert clean["cells"][1]["metadata"] == {"tags": ["nbval-check-output"]}
     assert len({c["id"] for c in clean["cells"]}) == 3
     assert "12:00" not in json.dumps(clean)
-    assert clean == engine.cleaned(json.loads(json.dumps(clean)))
+    assert clean == execution.cleaned(json.loads(json.dumps(clean)))
 
 
 def test_readme_blocks_are_replaced_and_missing_places_named():
@@ -477,27 +452,6 @@ def test_bench_fails_when_a_bound_is_not_met(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines if "fast" in line] == ["ok", "ok"]
     assert [line.split()[-1] for line in lines if "slow " in line or "undefined" in line] == ["FAIL", "FAIL"]
-
-
-def test_changed_images_and_manifests_of_one_name_are_noticed(tmp_path, monkeypatch):
-    """Own images are inputs too: a note of their content changes when one does, and never mixes two cohorts."""
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
-    for folder in ("north", "south"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "m.csv").write_text("image,patient_id\n./x.png,P1\nlost.png,P2\n.,P3\n")
-        (tmp_path / folder / "x.png").write_bytes(b"one")
-    run = Run.open("smoke", str(tmp_path / "north" / "m.csv"))
-    note = run.notebooks / "images.txt"
-    engine._note_images(run)
-    first = note.read_text()
-    assert first.split("\n")[1:] == [f"./x.png {sha256(b'one')}", "lost.png absent", ". absent", ""]
-    engine._note_images(run)
-    assert note.read_text() == first
-    (tmp_path / "north" / "x.png").write_bytes(b"another")
-    engine._note_images(run)
-    assert note.read_text() != first
-    with pytest.raises(UserError, match=r"belongs to .*north.m\.csv\. Rename your manifest"):
-        engine._note_images(Run.open("smoke", str(tmp_path / "south" / "m.csv")))
 
 
 @settings(max_examples=20, deadline=None)

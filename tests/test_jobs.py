@@ -104,7 +104,7 @@ def test_the_archive_serves_what_it_holds(monkeypatch):
         one.file("heavy.bin")
     above = job("above", inputs={"a": one})
     assert jobs.lacking([above]) == [one, above]  # a job needs its inputs whole
-    monkeypatch.setenv(jobs.FRESH, "1")
+    monkeypatch.setenv(paths.FRESH, "1")
     assert one.state == "lacking"
 
 
@@ -151,7 +151,7 @@ def test_a_maker_that_fails_leaves_its_checkpoint_and_nothing_that_counts(monkey
 PROGRAM = textwrap.dedent("""
     import os, signal, sys, time
     from pathlib import Path
-    from ecsupport.core import jobs
+    from ecsupport.core import jobs, paths
 
     def train(folder, job):
         with open(sys.argv[2], "a") as log:

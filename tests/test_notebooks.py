@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from ecsupport import engine
-from ecsupport.core import paths, profiles
+from ecsupport import execution
+from ecsupport.core import paths
 from ecsupport.reporting.index import written_notebooks
 
 NOTEBOOKS = [notebook.name for notebook in written_notebooks()]
@@ -52,7 +52,7 @@ def text_outputs(cell):
 
 def nbval(notebook, workspace):
     """Execute a notebook and compare its checked cells, as pytest with nbval does in lax mode."""
-    environment = os.environ | engine.kernel_environment(profiles.load("smoke").threads)
+    environment = os.environ | execution.kernel_environment()
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-x", "-p", "no:cacheprovider"]
     return subprocess.run(
         [*command, f"--nbval-cell-timeout={CELL_TIMEOUT}", str(notebook)],

@@ -25,7 +25,6 @@ from ecsupport.core import paths
 from ecsupport.core.artefacts import PROVENANCE, sha256
 from ecsupport.core.errors import UserError
 
-FRESH = "ECSUPPORT_FRESH"  # set: the archive is not looked at
 _seen: dict[Path, list[tuple]] = {}  # folders that this process has verified, with the state of their files
 _altered: set[Path] = set()  # archived folders of which this process has said that they were altered
 
@@ -77,7 +76,7 @@ class Job:
     @property
     def archives(self) -> list[Path]:
         """Where it lies in the archive as it was committed; an altered folder is said once and passed over."""
-        if FRESH in os.environ:
+        if paths.FRESH in os.environ:
             return []
         found = []
         for folder in sorted(paths.reference().glob(f"*/trained/{self.name}/{self.key[:20]}")):

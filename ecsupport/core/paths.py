@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "data_manifests"
+FRESH = "ECSUPPORT_FRESH"  # set: what the archive holds is made anew
 
 
 def workspace() -> Path:
@@ -23,5 +24,5 @@ def reference() -> Path:
 
 
 def store() -> Path:
-    """Folder of the artefacts that `core.artefacts.ensure` makes."""
+    """Folder of what jobs make."""
     return workspace() / "store"

@@ -8,6 +8,7 @@ from typing import Any
 from ecsupport.core import paths
 from ecsupport.core.errors import UserError
 
+DEFAULT = "smoke"  # of phantoms; laptop as soon as its evidence is archived
 FOLDER = Path(__file__).with_suffix("")
 TASKS = ("cohort", "invasion")
 DEVICES = ("cpu", "cuda")
@@ -173,13 +174,16 @@ class Run:
     cohort: Path | None = None
 
     @classmethod
-    def open(cls, profile: str = "smoke", cohort: str = "") -> "Run":
-        """Build the run of the two notebook parameters; UserError where the profile or the manifest does not exist."""
+    def open(cls, profile: str = "", cohort: str = "") -> "Run":
+        """Build the run of the two notebook parameters; UserError where the profile or the manifest does not exist.
+
+        Without a profile that of the evidence, `DEFAULT`, and `smoke` for own images: a first look.
+        """
         path = Path(cohort).expanduser().resolve() if cohort else None
         if path and not path.is_file():
             why = "is no file" if path.exists() else "does not exist"
             raise UserError(f"manifest {path} {why}. Give COHORT the path of a CSV file")
-        return cls(load(profile), path)
+        return cls(load(profile or ("smoke" if path else DEFAULT)), path)
 
     @property
     def name(self) -> str:

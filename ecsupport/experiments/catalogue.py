@@ -1,10 +1,12 @@
 """Every job of a run by name: what is trained for each table, what state it is in, and what is like a mistyped name."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
-from ecsupport.core import jobs
+import pandas as pd
+
+from ecsupport.core import jobs, profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
@@ -67,8 +69,24 @@ def listing(run: Run) -> list[str]:
         size = f"{sum(f.stat().st_size for f in folder.rglob('*')) / 1e6:9.1f} MB on disk" if folder else ""
         lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{job.memory:6.1f} GB{size}")
     lacking = jobs.lacking(every.values())
-    hours = sum(job.minutes for job in lacking) / 60
-    return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: about {hours:.1f} h of one core"]
+    return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: {_hours(lacking)}"]
+
+
+def costs(run: Run, checked: pd.DataFrame) -> list[str]:
+    """What the longer profiles would cost on a person's images, one line each; checked: as in `cohort.note`."""
+    from ecsupport.experiments import cohort  # noqa: PLC0415 - with it comes torch
+
+    lines = [f"{run.name} is a first look, whose trainings are too short to rank anything. Longer ones:"]
+    for name in ("laptop", "paper"):
+        longer = Run(profiles.load(name), run.cohort)
+        cohort.note(longer, checked)
+        every = by_name(longer).values()
+        lines.append(f"  PROFILE={name}: {len(every)} jobs, {_hours(every)}")
+    return lines
+
+
+def _hours(wanted: Iterable[Job]) -> str:
+    return f"about {sum(job.minutes for job in wanted) / 60:,.1f} h of one core"
 
 
 def make(run: Run, names: Sequence[str]) -> list[str]:

@@ -58,21 +58,26 @@ def _phantoms(profile: Profile) -> pd.DataFrame:
     return split.of_run(manifest.phantoms(profile.cohort), Run(profile))
 
 
-def note(run: Run) -> None:
+def note(run: Run, checked: pd.DataFrame | None = None) -> None:
     """Look at a person's own images and keep their manifest with its splits and every file's SHA-256.
 
-    All that is planned, made and read afterwards rests on this table; it is written only where it changes.
-    UserError for a mistake in the manifest.
+    checked: rows of `own_manifest.check(..., decode=True)` where it was done before. All that is planned, made and
+    read afterwards rests on this table; it is written only where it changes. UserError for a mistake in the manifest,
+    and where the run's folder belongs to another manifest of the same name.
     """
     if run.cohort is None:
         return
-    checked = own_manifest.check(run.cohort, decode=True, allow_extra=True)  # which fills the hashes
-    checked.table.refuse(tables.SHOWN)
-    text = manifest.to_csv(split.of_run(checked.rows, run))
-    file = run.notebooks / NOTE
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        with replacing(file) as path:
-            path.write_text(text, encoding="utf-8")
+    file, owner = run.notebooks / NOTE, run.notebooks / "cohort.txt"
+    if owner.is_file() and (other := owner.read_text(encoding="utf-8")) != str(run.cohort):
+        raise UserError(f"{run.notebooks} belongs to {other}. Rename your manifest, or remove that folder")
+    if checked is None:
+        found = own_manifest.check(run.cohort, decode=True, allow_extra=True)  # which fills the hashes
+        found.table.refuse(tables.SHOWN)
+        checked = found.rows
+    for place, text in ((owner, str(run.cohort)), (file, manifest.to_csv(split.of_run(checked, run)))):
+        if not place.is_file() or place.read_text(encoding="utf-8") != text:
+            with replacing(place) as path:
+                path.write_text(text, encoding="utf-8")
 
 
 @once

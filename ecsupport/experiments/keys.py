@@ -24,6 +24,7 @@ from ecsupport.screening.settings import Settings
 SPEED = 6.0  # test images of 64 pixels that are measured in a second, on one core
 BATCH = 16
 OWN_IMAGES = 64  # of which the share of own keys is measured
+TEXT = ("chooser", "zone")
 LESSON_IMAGES, LESSON_STEPS = 8, 60
 
 
@@ -56,14 +57,19 @@ def table(job: Job, name: str) -> pd.DataFrame:
     return pd.read_csv(job.file(f"{name}.csv"), float_precision="round_trip")
 
 
+def on_zones(job: Job) -> pd.DataFrame:
+    """Where the keys of a `measured` job lie: columns of `gradients.keys_on_zones`, and chooser."""
+    with np.load(job.file("zones.npz")) as columns:
+        return pd.DataFrame(dict(columns))
+
+
 def measured(run: Run, seed: int) -> Job:
     """What student, teacher and untaught simulator of an LSNet do with the test images.
 
     by_image.csv: image (its place among the test images), taught, untaught (rank correlation of simulated with the
     teacher's true gradients, mean over queries, heads and blocks) and apart (the student's probability with the
     teacher's maps at the end of the hand-over, less that without, absolute).  own.csv: chooser, block, share of the
-    queries that keep themselves.  Where the anatomy is known, zones.csv: columns of `gradients.keys_on_zones` and
-    chooser.
+    queries that keep themselves.  Where the anatomy is known, zones.npz: see `on_zones`.
     """
     rows, size = cohort.pool(run, "ultrasound"), run.profile.image_size
     target, train = manifest.target(rows, run.profile.task), rows["split"] == "train"
@@ -105,7 +111,8 @@ def _measure(folder: Path, job: Job) -> None:
                 gradients.keys_on_zones(choose, images, zones, count, BATCH).assign(chooser=name)
                 for name, choose in choosers.items()
             ]
-            _write(folder / "zones.csv", pd.concat(placed))
+            columns = pd.concat(placed).items()
+            np.savez_compressed(folder / "zones.npz", **{c: of.to_numpy(str if c in TEXT else None) for c, of in columns})
 
 
 def _write(file: Path, frame: pd.DataFrame) -> None:
@@ -186,6 +193,17 @@ def shown(run: Run) -> pd.DataFrame:
     truth = manifest.target(test, run.profile.task)
     first = test.assign(truth=truth).drop_duplicates("patient_id").groupby("truth").head(2).index
     return test[test.index.isin(first)]
+
+
+def also_unseen(run: Run) -> dict[str, pd.DataFrame]:
+    """Rows of the cohort's other patients that no network has seen, `instrument`; none where a class is missing.
+
+    Phantoms that stand in for a person's own instrument patients are no patients of her cohort.
+    """
+    rows = networks.patients(run, "instrument")
+    if run.cohort is not None and set(rows["source"]) == {"instrument"}:
+        return {}
+    return {"instrument": rows} if manifest.target(rows, run.profile.task).nunique() == 2 else {}
 
 
 def maps(run: Run) -> Job:

@@ -13,23 +13,19 @@ from typing import Any
 from ecsupport.core import paths
 from ecsupport.core.errors import UserError, row_error
 
-KEYS = {"name": str, "title": str, "needs": list, "items": dict, "minutes": dict, "cores": int}
+KEYS = {"name": str, "title": str, "needs": list, "items": dict, "minutes": dict}
 REQUIRED = ("name", "title", "needs", "items")
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """One notebook. `items` maps a published figure or table to its file; `minutes` are measured, by profile.
-
-    cores: how many it keeps busy where it is not all that the profile gives; others can then run beside it.
-    """
+    """One notebook. `items` maps a published figure or table to its file; `minutes` are measured, by profile."""
 
     name: str
     title: str
     needs: tuple[str, ...]
     items: Mapping[str, str]
     minutes: Mapping[str, float]
-    cores: int | None = None
 
     @property
     def written(self) -> bool:
@@ -90,15 +86,12 @@ def _notebook(file: Path, row: int, entry: dict[str, Any]) -> Notebook:
     for profile, minutes in entry.get("minutes", {}).items():
         if isinstance(minutes, bool) or not isinstance(minutes, int | float) or minutes < 0:
             raise row_error(file, row, f"minutes of {profile} are {minutes!r}", "Give the measured number.")
-    if (cores := entry.get("cores", 1)) is True or cores < 1:
-        raise row_error(file, row, f"cores are {cores!r}", "Give 1 or more, or leave the line out.")
     return Notebook(
         entry["name"],
         entry["title"],
         tuple(entry["needs"]),
         dict(entry["items"]),
         dict(entry.get("minutes", {})),
-        entry.get("cores"),
     )
 
 
