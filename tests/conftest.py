@@ -70,15 +70,42 @@ def ecsupport():
     return call
 
 
+class GUARD:
+    """What stops a notebook that trains or renders: every IPython with this folder begins with it."""
+
+    words = "a notebook only reads what jobs made"
+    startup = f"""
+import torch
+from ecsupport.cohort import phantom
+
+def refuse(*arguments, **options):
+    raise AssertionError("{words}")
+
+torch.optim.Optimizer.step = refuse
+for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
+    kind.step = refuse
+phantom.render = phantom.truth = refuse
+"""
+
+    @classmethod
+    def install(cls, folder):
+        """Write it into a folder of IPython's own and return that."""
+        place = folder / "ipython" / "profile_default" / "startup"
+        place.mkdir(parents=True)
+        (place / "guard.py").write_text(cls.startup)
+        return folder / "ipython"
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory, ecsupport):
-    """A workspace with a smoke run from nothing, made once by the command behind `make reproduce`."""
+    """A workspace with a smoke run from nothing, made once by the command behind `make reproduce`, under the guard."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if PARALLEL else base
     folder, outcome = base / "smoke", base / "smoke.txt"
     with FileLock(base / "smoke.lock"):  # the other test processes wait for the one that runs it
         if not outcome.is_file():
-            done = ecsupport("reproduce", "--profile", "smoke", ECSUPPORT_WORKSPACE=folder)
+            guard = GUARD.install(tmp_path_factory.mktemp("guard"))
+            done = ecsupport("reproduce", "--profile", "smoke", ECSUPPORT_WORKSPACE=folder, IPYTHONDIR=guard)
             outcome.write_text("whole" if done.returncode == 0 else done.stderr)
     assert outcome.read_text() == "whole", outcome.read_text()
     return folder

@@ -1,6 +1,7 @@
-"""The committed notebooks: every stored output compared with a new execution by nbval.
+"""The committed notebooks: every checked output compared, by nbval's comparer, with that of the fresh smoke run.
 
-And guards against checks that check nothing: stored outputs must exist, and a changed one must be noticed.
+Two are executed once more by nbval itself. And guards against checks that check nothing: stored outputs must exist, a
+changed one must be noticed, and a notebook that trains or renders is stopped (`conftest.GUARD`).
 """
 
 import json
@@ -9,7 +10,10 @@ import re
 import subprocess
 import sys
 
+import nbformat
 import pytest
+from conftest import GUARD
+from nbval.plugin import IPyNbCell, IPyNbFile
 
 from ecsupport import execution
 from ecsupport.core import paths
@@ -87,8 +91,32 @@ def test_checked_outputs_are_stored_and_clean(name):
     assert any("".join(cell["source"]).startswith("**Change this.**") for cell in notebook["cells"])
 
 
+@pytest.fixture
+def differing(request):
+    """Ids of the checked cells of a notebook whose outputs are others than those stored, by nbval's comparer."""
+
+    def compare(name, stored, fresh):
+        file = IPyNbFile.from_parent(request.session, path=paths.notebooks() / f"{name}.ipynb")
+        found = []
+        for number, (old, new) in enumerate(zip(code_cells(stored), code_cells(fresh), strict=True)):
+            assert "".join(old["source"]) == "".join(new["source"]), old["id"]
+            cell = IPyNbCell.from_parent(file, name=old["id"], cell_num=number, cell=old, options={})
+            outputs = ([nbformat.from_dict(output) for output in of["outputs"]] for of in (new, old))
+            if CHECKED in tags(old) and not cell.compare_outputs(*outputs):
+                found.append(old["id"])
+        return found
+
+    return compare
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_committed_outputs_come_out_again(used_smoke, name):
+def test_committed_outputs_come_out_again(smoke, differing, name):
+    executed = (smoke / "runs" / "smoke" / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert differing(name, load(name), execution.cleaned(json.loads(executed))) == []
+
+
+@pytest.mark.parametrize("name", [NOTEBOOKS[0], NOTEBOOKS[5]])
+def test_nbval_itself_finds_the_committed_outputs(used_smoke, name):
     done = nbval(paths.notebooks() / f"{name}.ipynb", used_smoke)
     assert done.returncode == 0, done.stdout[-4000:]
     passed = re.search(r"(\d+) passed", done.stdout)
@@ -101,9 +129,8 @@ def mutated(text):
     return re.sub(r"\d(?![^<]*>)(?=(?:<[^>]*>|\D)*$)", lambda digit: str((int(digit[0]) + 1) % 10), text)
 
 
-def test_a_changed_output_is_noticed(used_smoke, tmp_path):
-    """The mutation test: one digit of one checked output of the first notebook is another one."""
-    notebook = load(NOTEBOOKS[0])
+def changed(notebook):
+    """The notebook with one digit of its first checked output another one, and that cell's id."""
     cell = next(cell for cell in code_cells(notebook) if CHECKED in tags(cell))
     before = json.dumps(cell["outputs"])
     for output in cell["outputs"]:
@@ -112,8 +139,51 @@ def test_a_changed_output_is_noticed(used_smoke, tmp_path):
                 if key in holder:
                     holder[key] = mutated("".join(holder[key]))
     assert json.dumps(cell["outputs"]) != before
+    return notebook, cell["id"]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_comparer_notices_a_changed_digit(differing, name):
+    assert differing(name, load(name), load(name)) == []
+    notebook, cell = changed(load(name))
+    assert differing(name, load(name), notebook) == [cell]
+
+
+def test_nbval_notices_a_changed_digit(used_smoke, tmp_path):
+    notebook, _ = changed(load(NOTEBOOKS[0]))
     file = tmp_path / f"{NOTEBOOKS[0]}.ipynb"
     file.write_text(json.dumps(notebook))
     done = nbval(file, used_smoke)
     assert done.returncode == 1
     assert "1 failed" in done.stdout
+
+
+# --- notebooks only read --------------------------------------------------------------------------------------------
+
+STEP = "import torch\nw = torch.zeros(1, requires_grad=True)\nw.sum().backward()\ntorch.optim.{}([w]).step()"
+RENDER = "from ecsupport.cohort import manifest, phantom\nphantom.{}"
+DRAW = """
+from ecsupport.cohort import manifest, structures
+from ecsupport.core.profiles import Run
+structures.known(manifest.phantoms(Run.open().profile.cohort).query("modality == 'us'").head(1), 64)
+"""
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(STEP.format(name) for name in ("Adam", "AdamW", "SGD")),
+        RENDER.format("render('phantom-v1', 'EC00001', 0, 'us', 64)"),
+        DRAW,
+    ],
+)
+def test_a_notebook_that_trains_or_renders_is_stopped(tmp_path, cell):
+    """The smoke run, with which all else here compares, is made with the guard that stops this cell."""
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--no-banner", "-c", cell],
+        env=os.environ | {"IPYTHONDIR": str(GUARD.install(tmp_path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert GUARD.words in done.stdout + done.stderr
