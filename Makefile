@@ -7,6 +7,7 @@ PYTHON  ?= python3
 PROFILE ?=
 COHORT  ?=
 JOBS    ?= 0
+N       ?= 3
 TRAIN   ?=
 FRESH   ?=
 ALLOW_EXTRA ?=
@@ -16,8 +17,8 @@ TESTS   ?= tests
 
 # What a person gives is taken as it stands and reaches the shell through the environment, so that a space, quote, `$`,
 # `#` or brace in a path is just a character. TESTS alone is pasted: pytest's arguments, quoted as in a shell.
-$(foreach name,PYTHON PROFILE COHORT JOBS TRAIN FRESH ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
-export PYTHON PROFILE COHORT JOBS TRAIN FRESH ALLOW_EXTRA GROUP KEEP
+$(foreach name,PYTHON PROFILE COHORT JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
+export PYTHON PROFILE COHORT JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP
 
 START := "$${PYTHON/\#~\//$$HOME/}"
 IN := $(START) workflow/environment.py
@@ -26,7 +27,7 @@ EXTRA := $$([ "$$ALLOW_EXTRA" != 1 ] || echo --allow-extra)
 TRAINED := --jobs="$$JOBS" $$([ "$$TRAIN" != 1 ] || echo --train) $$([ "$$FRESH" != 1 ] || echo --fresh)
 RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(TRAINED) $(EXTRA)
 
-.PHONY: help reproduce check audit test lab lint bench lock refresh clean .venv supported
+.PHONY: help reproduce check audit test verify lab lint bench lock refresh clean .venv supported
 
 help:  ## show this list
 	@grep -hE '^[a-z.%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -48,6 +49,9 @@ audit: supported  ## every published number checked against the others: audit.cs
 
 test: supported  ## unit tests, a fresh smoke run, then every committed notebook against it
 	@$(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+verify: supported  ## train some archived jobs anew and compare with the archive  [N=3 PROFILE=laptop]
+	@$(RUN) verify --number="$$N" --profile="$$PROFILE"
 
 lab: supported  ## open JupyterLab on the first notebook
 	@$(IN) -m jupyterlab notebooks/01_data_split.ipynb

@@ -121,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "names", nargs="+", metavar="NAME", help="e.g. screening/lsnet/142, or screening/lsnet for all seeds"
     )
+    again = add("verify", "train some archived jobs anew and compare", lambda o: _verify(opened(o), o.number), True)
+    again.add_argument("--number", type=int, default=3, metavar="N")
     look = add("check", "look through the manifest of your own images and name every mistake", _check)
     look.add_argument("cohort", metavar="manifest.csv")
     look.add_argument("--pixels", action="store_true", help="decode every picture too")
@@ -159,6 +161,21 @@ def _archive(run: Run, options: argparse.Namespace) -> int:
 
     print("\n".join(map(str, archive.keep(run, catalogue.find(run, options.names)))))
     return engine.DONE
+
+
+def _verify(run: Run, number: int) -> int:
+    import numpy as np  # noqa: PLC0415
+
+    from ecsupport.experiments import catalogue, verify  # noqa: PLC0415
+
+    every = list(catalogue.by_name(run).values())
+    failed = False
+    for job in verify.chosen(every, number, np.random.default_rng()):  # others every time
+        print(f"{job.name} ({job.minutes:.0f} min)", flush=True)
+        found = verify.differences(job, every)
+        print("\n".join(found) or "  as archived", flush=True)
+        failed |= bool(found)
+    return failures.FAILED if failed else engine.DONE
 
 
 def _check(options: argparse.Namespace) -> int:
