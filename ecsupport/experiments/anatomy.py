@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ecsupport.cohort import phantom, structures
+from ecsupport.core import tables
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
@@ -74,7 +75,9 @@ def examples(run: Run) -> np.ndarray:
     return np.array([part.iloc[number % len(part)] for number, (_, part) in enumerate(several)][:EXAMPLES], int)
 
 
-def _job(run: Run, name: str, make: object, inputs: dict[str, Job], given: dict[str, np.ndarray]) -> Job:
+def _job(
+    run: Run, name: str, make: Callable[[Path, Job], None], inputs: dict[str, Job], given: dict[str, np.ndarray]
+) -> Job:
     size, number = run.profile.translation.image_size, sum(map(len, given.values()))
     return Job(
         name,
@@ -96,10 +99,8 @@ def _pixels(run: Run, name: str) -> Job:
 def _read_real(folder: Path, job: Job) -> None:
     pool = cohort.open_pool(job.inputs["ultrasound"].folder)
     known = {name: structures.known(pool.rows.iloc[rows], job.recipe["size"]) for name, rows in job.given.items()}
-    told, table = (
-        {"accepted": False, "reasons": [], "cut": None},
-        pd.DataFrame(columns=["measure", "condition", "value"]),
-    )
+    table = pd.DataFrame(columns=["measure", "condition", "value"])
+    told = {"accepted": False, "reasons": [], "cut": None}
     with reproducible(1):
         read = _reader(job)
         try:
@@ -108,8 +109,8 @@ def _read_real(folder: Path, job: Job) -> None:
                 pool.rows["patient_id"].to_numpy()[job.given["unseen"]], generator("03", "moved"),
             )  # fmt: skip
             table, told["reasons"] = found.measured, list(found.reasons)
-            calm = read(pool.images[job.given["training"]]).invasion
-            told |= {"cut": kept_anatomy.threshold(calm, known["training"].visible), "accepted": bool(found.accepted)}
+            judged = read(pool.images[job.given["training"]]).invasion
+            told |= {"cut": kept_anatomy.threshold(judged, known["training"].visible), "accepted": bool(found.accepted)}
         except ValueError as reason:  # one patient has most images, or all views show invasion
             told["reasons"].append(str(reason))
         ceiling = read(pool.images[job.given["carcinomas"]])
@@ -156,4 +157,13 @@ def verdict(job: Job) -> tuple[kept_anatomy.Acceptance, float | None]:
 
 def table(job: Job, name: str) -> pd.DataFrame:
     """A table that one of these jobs wrote, every number as it was."""
-    return pd.read_csv(job.file(name), float_precision="round_trip")
+    return tables.reread(job.file(name))
+
+
+def read_examples(run: Run) -> dict[str, dict[str, np.ndarray]]:
+    """The pictures and structures that are shown, by model: mri, picture, true and found, (k, S, S) uint8 each."""
+    found = {}
+    for model in SHOWN:
+        with np.load(translated(run)[model, min(translators.seeds(run, model))].file("examples.npz")) as file:
+            found[model] = dict(file)
+    return found

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ecsupport.core import tables
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
@@ -147,7 +148,7 @@ def ladders(run: Run) -> Job | None:
 
 def _test(folder: Path, job: Job) -> None:
     sets = [_images(job, name) for name in ("training", "probe", "mri")]
-    verdict = {"accepted": False, "reasons": [], "untestable": ""}
+    told = {"accepted": False, "reasons": [], "untestable": ""}
     table = pd.DataFrame(columns=["ladder", "strength", "distance"])
     with reproducible(1):
         network = _extractor(job)
@@ -156,12 +157,12 @@ def _test(folder: Path, job: Job) -> None:
                 lambda images: features.features(network, images), frechet_distance, *sets, generator("03", "ladders")
             )
         except NotComputable as reason:
-            verdict["untestable"] = str(reason)
+            told["untestable"] = str(reason)
         else:
-            verdict |= {"accepted": bool(found.accepted), "reasons": list(found.reasons)}
+            told |= {"accepted": bool(found.accepted), "reasons": list(found.reasons)}
             table = found.distances
     table.to_csv(folder / "distances.csv", index=False, lineterminator="\n")
-    (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+    (folder / "verdict.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def verdict(job: Job) -> acceptance.Acceptance | str:
@@ -169,8 +170,7 @@ def verdict(job: Job) -> acceptance.Acceptance | str:
     told = json.loads(job.file("verdict.json").read_text(encoding="utf-8"))
     if told["untestable"]:
         return told["untestable"]
-    table = pd.read_csv(job.file("distances.csv"), float_precision="round_trip")
-    return acceptance.Acceptance(told["accepted"], tuple(told["reasons"]), table)
+    return acceptance.Acceptance(told["accepted"], tuple(told["reasons"]), tables.reread(job.file("distances.csv")))
 
 
 def _extractor(job: Job) -> torch.nn.Module:

@@ -13,7 +13,7 @@ from ecsupport.instruments.acceptance import LADDERS
 from ecsupport.reporting import style
 from ecsupport.reporting.distance_tables import LABELS, NAMES
 
-COLOUR = {label: colour for label, colour in zip(LABELS.values(), style.SERIES, strict=False)}
+COLOUR = dict(zip(LABELS.values(), style.SERIES, strict=False))
 OUTLINES = {"junctional_zone": style.PALETTE["orange"], "tumour": style.PALETTE["sky"]}
 
 
@@ -64,7 +64,8 @@ def anatomy_kept(table: pd.DataFrame, survival: pd.DataFrame) -> Figure:
     zones = [f"{row.images}\nzone found: {row.zone_found:.0%}" for row in shown.itertuples()]
     axes[0].set_yticks(np.arange(len(shown))[::-1], zones, fontsize=7)
     _kept(axes[1], "boundary_mm", shown, ceiling)
-    axes[1].set(xlabel="mm apart, less is better", yticks=[])
+    axes[1].set(xlabel="mm apart, less is better")
+    axes[1].set_yticks(np.arange(len(shown))[::-1], [])
     axes[1].set_title("its boundary", fontsize=9)
     _survival(axes[2], survival)
     handles, labels = axes[0].get_legend_handles_labels()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
@@ -23,7 +24,8 @@ from ecsupport.evaluation.feature_sets import (
 from ecsupport.evaluation.frechet import frechet_distance, value_or_reason
 from ecsupport.evaluation.kernel_distance import kernel_distance
 from ecsupport.evaluation.probes import mean_by_patient
-from ecsupport.experiments import anatomy, cohort, distances
+from ecsupport.experiments import anatomy, cohort, distances, translators
+from ecsupport.instruments import features
 from ecsupport.paper.published import load_numbers
 
 NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DCLGAN", "sg_cyclegan": "SG-CycleGAN"}
@@ -119,6 +121,22 @@ def _floors(sets: Sets) -> dict[str, Floor | str]:
         name: value_or_reason(real_floor, distance, real, training, *patients, rng=generator("03", "floor"))
         for name, distance in (("frechet", frechet_distance), ("kernel", kernel_distance))
     }
+
+
+def fid_and_kid(run: Run, network: nn.Module) -> pd.DataFrame:
+    """Both distances with another network's features, one row a translator: columns translator, seed, fid, kid.
+
+    UserError where the translations, which no archive keeps, are not made.
+    """
+    size, made = run.profile.translation.image_size, translators.tests(run)
+    ultrasound = cohort.open_pool(cohort.pixels(run, "ultrasound", size).folder).images if made else None
+    real = features.features(network, ultrasound[distances.measured(run)["real"]]) if made else None
+    rows = []
+    for job in made:
+        of = features.features(network, cohort.open_pool(job.folder).images)
+        _, model, seed, _ = job.name.split("/")
+        rows.append((LABELS[model], int(seed), *(value_or_reason(one, real, of) for one in DISTANCES.values())))
+    return pd.DataFrame(rows, columns=["translator", "seed", "fid", "kid"])
 
 
 class Compared(NamedTuple):
@@ -228,9 +246,9 @@ class Kept:
     patients: np.ndarray
 
 
-def read_kept(run: Run) -> Kept:
-    """What the jobs found in translations and in real ultrasound, judged at the threshold of `anatomy.real`."""
-    (_, cut), patients = anatomy.verdict(anatomy.real(run)), distances.patients(run, "mri")
+def read_kept(run: Run, cut: float) -> Kept:
+    """What the jobs found in translations and in real ultrasound; cut: the judge's threshold, of `anatomy.verdict`."""
+    patients = distances.patients(run, "mri")
     rows, survival, of_image = [], [], {}
     seeds: dict[str, list[int]] = {name: [] for name in LABELS}
     jobs = anatomy.translated(run)
@@ -267,8 +285,11 @@ def by_patient(values: np.ndarray, patients: np.ndarray, word: str) -> Estimate:
 def _by_measure(tables: Sequence[pd.DataFrame], cut: float, prefix: str = "") -> dict[str, np.ndarray]:
     """Every measure of `KEPT` as (seeds, N); `prefix` other_ takes the exchanged anatomy."""
     found = {name: np.array([table[prefix + name] for table in tables], float) for name in KEPT if name != "status"}
-    judged = [(table["invasion"] >= cut, table[f"{prefix}visible_depth"]) for table in tables]
-    return found | {"status": np.array([kept_anatomy.status_kept(*pair) for pair in judged], float)}
+    status = []
+    for table in tables:
+        depth = table[f"{prefix}visible_depth"]  # NaN where no exchange exists
+        status.append(np.where(depth.isna(), np.nan, kept_anatomy.status_kept(table["invasion"] >= cut, depth)))
+    return found | {"status": np.array(status, float)}
 
 
 def _by_depth(table: pd.DataFrame, cut: float, patients: Sequence[str], label: str) -> pd.DataFrame:

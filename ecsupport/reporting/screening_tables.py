@@ -1,0 +1,141 @@
+"""Tables of notebook 05: what networks cost, how well they tell patients apart, where keys lie, who is missed."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ecsupport.cohort import manifest
+from ecsupport.core.jobs import Job
+from ecsupport.core.profiles import Run
+from ecsupport.core.seeds import generator
+from ecsupport.core.training import torch_generator
+from ecsupport.evaluation.auc import auc_interval
+from ecsupport.evaluation.hierarchical import difference_table, hierarchical_difference
+from ecsupport.evaluation.probes import mean_over_patients
+from ecsupport.experiments import tested as unseen_patients
+from ecsupport.experiments.tested import Tested
+from ecsupport.screening import cost
+from ecsupport.screening.lsnet import build
+from ecsupport.screening.settings import Settings
+
+OTHERS = {"mobilenet_v2_wide": "MobileNet-V2", "efficientnet": "EfficientNet", "mobilevit": "MobileViT"}
+NETWORKS = {"lsnet": "LSNet", **OTHERS}  # Table 3, by the name under which they are trained
+SIZED = {"teacher": "teacher", "lsnet": "LSNet", "lsnet_dense": "LSNet, dense attention", **OTHERS}
+PAPER_SIDE = 320  # pixels
+FEWEST = 5  # patients: the interval of fewer is hardly more than their range
+
+
+def network_sizes(published: pd.DataFrame, settings: Settings, side: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Parameters and operations: one row a network, printed, ours at the paper's size, and ours at `side` pixels.
+
+    published: of `load_numbers`;  settings: LSNet's here.  The second table is `cost.table` at the paper's size, stage
+    by stage, with a column network.
+    """
+    sizes, of_stages = [], []
+    for name, label in SIZED.items():
+        whole = build(name, torch_generator("05"), stem_stride=2)  # at the paper's size
+        ours, here = cost.total(whole, PAPER_SIDE), cost.total(settings.build(name, 0), side)
+        cells = published[(published["where"] == "table_3") & (published["column"] == label)]
+        printed = cells.set_index("row")["printed"]
+        in_text = published.loc["text.results.lsnet.teacher_parameters", "printed"] if name == "teacher" else ""
+        counted = {
+            "network": label,
+            "published parameters": printed.get("Params", in_text),
+            "published FLOPs": printed.get("FLOPs", ""),
+            "parameters": int(ours["parameters"]),
+            **{kind: ours[kind] for kind in cost.KINDS},
+            "FLOPs": 2 * ours[list(cost.KINDS)].sum(),
+            "parameters here": int(here["parameters"]),
+            "layers here": here["layers"],
+        }
+        sizes.append(counted)
+        of_stages.append(cost.table(whole, PAPER_SIDE).assign(network=label))
+    return pd.DataFrame(sizes), pd.concat(of_stages)
+
+
+def above_floor(tested: Tested, floor: Sequence[np.ndarray], notebook: str, n_resamples: int) -> dict[str, pd.Series]:
+    """ROC AUC of each network less that of the logistic floor, by name: a row of `difference_table`.
+
+    floor: one row of scores (N,) a seed;  notebook: its number, which names the random numbers.
+    """
+    found = {}
+    for name, scores in tested.scores.items():
+        rng = generator(notebook, "floor", name)
+        of = hierarchical_difference(
+            tested.truth, scores, floor[: len(scores)], tested.patients, rng=rng, n_resamples=n_resamples
+        )
+        found[name] = difference_table(of).loc["roc_auc"]
+    return found
+
+
+def unseen_areas(run: Run, trained: Mapping[tuple[str, int], Job]) -> pd.DataFrame:
+    """ROC AUC of Table 3's networks, and of LSNet's teachers, on the test patients, on the instruments' and on both.
+
+    Columns: network, seed, patients, images, roc_auc, low, high (Obuchowski's 95 % interval over patients).
+    """
+    rows = unseen_patients.unseen(run)
+    label = {name: manifest.target(of, run.profile.task).to_numpy() for name, of in rows.items()}
+    judged = {(NETWORKS[name], seed): (job, "") for (name, seed), job in trained.items()}
+    judged |= {("LSNet's teacher", seed): (job, "teacher_") for (name, seed), job in trained.items() if name == "lsnet"}
+    areas = []
+    for (network, seed), (job, role) in judged.items():
+        score = unseen_patients.probabilities(run, job)
+        groups = {name: (label[name], score[role + name], of["patient_id"].to_numpy()) for name, of in rows.items()}
+        if len(groups) > 1:
+            groups["both"] = tuple(np.concatenate(both) for both in zip(*groups.values(), strict=True))
+        for of_group, arrays in groups.items():
+            found = auc_interval(*arrays, scale="logit")
+            areas.append((network, seed, of_group, len(arrays[0]), found.auc, found.low, found.high))
+    return pd.DataFrame(areas, columns=["network", "seed", "patients", "images", "roc_auc", "low", "high"])
+
+
+def keys_on_anatomy(placed: pd.DataFrame, patients: np.ndarray) -> pd.DataFrame:
+    """Where kept keys lie, runs averaged within patients: one row a chooser, block and zone, which are its index.
+
+    placed: of `keys.on_zones`, of all runs;  patients: (N,), whose test image each is.  Columns: share, elsewhere,
+    chance; estimate, low and high of share less elsewhere, 95 % interval over patients; patients, their number.
+    """
+    by = ["chooser", "block", "zone"]
+    gain = placed["share"] - placed["elsewhere"]
+    placed = placed.assign(patient=patients[placed["image"]], gain=gain).dropna()
+    shares = placed.groupby([*by, "patient"], sort=False)[["share", "elsewhere", "chance"]].mean()
+    found = {
+        which: mean_over_patients(of["gain"], of["patient"], generator("05", "keys", *which))
+        for which, of in placed.groupby(by, sort=False)
+    }
+    index = pd.MultiIndex.from_tuples(found, names=by)
+    gains = pd.DataFrame(found.values(), index, ["estimate", "low", "high", "patients"])
+    return shares.groupby(by, sort=False).mean().join(gains)
+
+
+def sensitivity_by_group(tested: Tested) -> pd.DataFrame:
+    """LSNet's sensitivity at one half by depth of invasion, view and centre: mean of patients, runs averaged.
+
+    Columns: by, group, images, estimate, low, high (95 %, over patients; the estimate where they are fewer than
+    FEWEST), patients.
+    """
+    called = np.mean([score >= 0.5 for score in tested.scores["LSNet"]], axis=0)
+    ill = tested.rows.assign(called=called)[tested.truth == 1]
+    tail = []
+    for (by, name), mask in _groups(ill).items():
+        if mask.sum():
+            of = ill[mask]
+            value, low, high, n = mean_over_patients(of["called"], of["patient_id"], generator("05", by, name))
+            tail.append((by, name, len(of), value, *((low, high) if n >= FEWEST else (value, value)), n))
+    return pd.DataFrame(tail, columns=["by", "group", "images", "estimate", "low", "high", "patients"])
+
+
+def _groups(ill: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
+    """Masks (N,) of the groups that can be told apart, by (what divides them, name)."""
+    depth = pd.to_numeric(ill["invasion_depth"], errors="coerce")
+    groups = {("all", "all"): np.ones(len(ill), bool)}
+    if depth.notna().any():
+        groups |= {
+            ("depth", "below half of the wall"): (depth < 0.5).to_numpy(),
+            ("depth", "half or more"): (depth >= 0.5).to_numpy(),
+        }
+    if ill["visible"].notna().any():
+        visible = ill["visible"].astype(str).str.lower().to_numpy()
+        groups |= {("view", "shows invasion"): visible == "true", ("view", "does not show it"): visible == "false"}
+    return groups | {("centre", str(name)): (ill["centre"] == name).to_numpy() for name in sorted(set(ill["centre"]))}
