@@ -1,5 +1,6 @@
 """What is trained, by name: one small run from pixels to scores, and what each job is made from."""
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -223,6 +224,28 @@ def test_own_images_are_the_same_jobs_on_other_rows(tmp_path, monkeypatch):
         (tmp_path / "new" / "runs").mkdir(parents=True)
         shutil.copytree(tmp_path / "w" / "runs", tmp_path / "new" / "runs", dirs_exist_ok=True)
         catalogue.make(own, names[:1])
+
+
+def test_replaced_pictures_are_noticed_and_manifests_of_one_name_are_not_mixed(tmp_path, monkeypatch):
+    """The other picture has the size and the time of the first, as `cp -p` and `rsync -t` leave it."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "w"))
+    files = [export.export(cohort.rows(RUN).query("source == 'phantom'"), tmp_path / name, 64) for name in "ab"]
+    own, same_name = (replace(RUN, cohort=file) for file in files)
+    cohort.note(own)
+    note, keys = own.notebooks / cohort.NOTE, [catalogue.by_name(own)["pixels/mri/64"].key]
+    before = note.stat().st_mtime_ns
+    cohort.note(own)
+    assert note.stat().st_mtime_ns == before  # nothing changed: Snakemake has nothing to do
+    picture = files[0].parent / cohort.pool(own, "mri")["image"].iloc[0]
+    with Image.open(picture) as image:
+        turned = image.transpose(Image.Transpose.ROTATE_180)
+    turned.save(picture)
+    os.utime(picture, (10**9, 10**9))
+    cohort.note(own)
+    keys.append(catalogue.by_name(own)["pixels/mri/64"].key)
+    assert keys[0] != keys[1]
+    with pytest.raises(UserError, match=r"belongs to .*a.manifest\.csv\. Rename your manifest"):
+        cohort.note(same_name)
 
 
 def test_jobs_train_what_the_notebooks_train(tmp_path, monkeypatch):
