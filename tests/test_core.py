@@ -526,10 +526,12 @@ ROOMS = {  # what each room may import beside itself: only what stands below it
     "screening": {"core", "cohort"},
     "translation": {"core", "cohort"},
     "instruments": {"core", "cohort"},
-    "experiments": {"core", "cohort", "translation", "screening", "instruments"},
+    "experiments": {"core", "cohort", "translation", "screening", "instruments", "evaluation"},
     "evaluation": {"core", "cohort"},
     "audit": {"core", "paper", "evaluation"},
-    "reporting": {"core", "paper", "cohort", "audit"},
+    "reporting": {
+        "core", "paper", "cohort", "translation", "screening", "instruments", "evaluation", "experiments", "audit", "bench"
+    },
 }
 
 

@@ -17,7 +17,7 @@ TINY = replace(
     SMOKE,
     name="tiny",
     cohort=replace(
-        SMOKE.cohort, carcinoma_patients=24, carcinoma_images=96, control_patients=24, control_images=48,
+        SMOKE.cohort, carcinoma_patients=30, carcinoma_images=120, control_patients=24, control_images=48,
         mri_patients=9, mri_images=36, extra_patients=3, extra_images=6, instrument_patients=6, instrument_images=12,
         validation_positives=0, test_positives=0,
     ),
