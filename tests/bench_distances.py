@@ -1,35 +1,31 @@
-"""Memory of feature extraction at the size of a published FID: 20,000 images of 299 x 299 pixels from files."""
+"""Memory of feature extraction at the size of a published FID: 20,000 mapped images of 299 x 299 pixels."""
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from ecsupport.bench import Measure, in_child, measure, memory
-from ecsupport.cohort import images
-from ecsupport.core.artefacts import sha256
+from ecsupport.core.pixels import Rows
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
 from ecsupport.instruments import features, inception
 
-FILES, SIDE, NUMBER, THROUGH_INCEPTION = 257, inception.SIDE, 20_000, 512
+PICTURES, SIDE, NUMBER, THROUGH_INCEPTION = 257, inception.SIDE, 20_000, 512
+FILE = "images.npy"
 BOUND = 2000.0  # MB
 FEATURES = 2048  # of Inception
 
 
-def write(folder: Path) -> pd.DataFrame:
-    """FILES different PNGs of grey noise in `folder`; the rows of a manifest that lists them over and over."""
-    rng, names = generator("bench", "distances"), [f"{number}.png" for number in range(FILES)]
-    for name in names:
-        coarse = Image.fromarray(rng.integers(256, size=(75, 75), dtype=np.uint8))
-        coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / name)
-    hashes = [sha256(folder / name) for name in names]
-    return pd.DataFrame({"image": names, "hash": hashes}).iloc[np.arange(NUMBER) % FILES]
+def write(folder: Path) -> None:
+    """PICTURES different pictures of grey noise in one file of `folder`."""
+    rng = generator("bench", "distances")
+    coarse = (Image.fromarray(rng.integers(256, size=(75, 75), dtype=np.uint8)) for _ in range(PICTURES))
+    np.save(folder / FILE, [np.asarray(one.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for one in coarse])
 
 
 def with_random_weights() -> inception.FidInception:
@@ -65,9 +61,9 @@ NETWORKS = {
 def extract(name: str, folder: Path) -> float:
     """MB by which this process's peak exceeds what it held with the network, before the first image was read."""
     torch.set_num_threads(1)
-    network, rows = NETWORKS[name](), pd.read_csv(folder / "manifest.csv")
-    before = memory()
-    found = features.features(network, images.stream(rows, SIDE, manifest=folder / "manifest.csv"))
+    network, mapped = NETWORKS[name](), np.load(folder / FILE, mmap_mode="r")
+    before = memory()  # the pictures come over and over: pages of a mapped file would count, and can be taken back
+    found = features.features(network, Rows((mapped, np.arange(NUMBER) % PICTURES)))
     if len(found) != NUMBER or not np.isfinite(found).all():
         raise ValueError(f"features of shape {found.shape}, expected finite ones of {NUMBER} images")
     return memory(peak=True) - before
@@ -75,16 +71,15 @@ def extract(name: str, folder: Path) -> float:
 
 def memory_of(name: str, folder: Path) -> float:
     """`extract` in a process of its own."""
-    workspace = str(folder / "workspace")
-    return in_child(__file__, f"extract({name!r}, b.Path({str(folder)!r}))", ECSUPPORT_WORKSPACE=workspace)
+    return in_child(__file__, f"extract({name!r}, b.Path({str(folder)!r}))")
 
 
 @measure("distances")
-def streamed() -> Iterator[Measure]:
-    """Files to features, one block of pixels at a time; the first network also reads and keeps the pixels."""
+def mapped() -> Iterator[Measure]:
+    """Mapped pixels to features, one batch at a time."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder).to_csv(folder / "manifest.csv", index=False)
+        write(folder)
         pixels = NUMBER * SIDE**2 / 2**20
         yield Measure(f"{NUMBER:,} images of {SIDE} px, their pixels", pixels, "MB")
         taken = memory_of("embedded", folder)

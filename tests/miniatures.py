@@ -124,13 +124,10 @@ def _instrument(folder: Path, name: str) -> dict[str, np.ndarray]:
     images = pictures(name, 24, 64)
     if name == "extractor":
         content = {"image": images, **{task: np.arange(24) % (2 + i) for i, task in enumerate(features.TASKS)}}
-        features.train(
-            folder, "miniature", steps=20, seed=3, tasks=list(features.TASKS), device="cpu",
-            revision=features.REVISION, content=content,
-        )  # fmt: skip
+        features.train(folder, content, steps=20, seed=3)
     else:
         content = {"image": images, "labels": (images // 52).astype(np.uint8), "invasion": np.arange(24) % 2}
-        segmenter.train(folder, "miniature", 20, 3, "cpu", segmenter.REVISION, content)
+        segmenter.train(folder, content, steps=20, seed=3)
     weights = load_weights(folder / "weights.safetensors")
     return {key: np.array([float(value.double().norm())]) for key, value in weights.items()}
 

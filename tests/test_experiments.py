@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -14,8 +15,8 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run, load
 from ecsupport.experiments import archive, catalogue, cohort, networks, translators
 from ecsupport.screening import training as screening
-from ecsupport.translation import synthesis
 from ecsupport.translation import training as translation
+from ecsupport.translation.inference import translate
 
 SMOKE = load("smoke")
 TINY = replace(
@@ -262,37 +263,39 @@ def test_replaced_pictures_are_noticed_and_manifests_of_one_name_are_not_mixed(t
         cohort.note(same_name)
 
 
-def test_jobs_train_what_the_notebooks_train(tmp_path, monkeypatch):
-    """The same weights and pictures to the bit as by the specs of notebooks 02 and 05, on arrays loaded anew."""
+def test_jobs_train_on_the_images_that_they_name(tmp_path, monkeypatch):
+    """The same weights and pictures to the bit as by the trainers themselves, on arrays read anew."""
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
     catalogue.make(RUN, ["screening/lsnet/42"])
     made = catalogue.by_name(RUN)
     mri, extra, us = (cohort.pool(RUN, name) for name in ("mri", "extra", "ultrasound"))
-    learnt = images.load(mri.iloc[translators.halves(RUN)[0]], 64)
-    data = artefacts.deposit(mri=learnt, us=images.load(us.iloc[translators.ultrasound(RUN)], 64), show=learnt[:1])
-    settings = translation.Settings.of(TINY.translation)
-    spec = translation.translator_spec("sg_cyclegan", data, settings, 42)
-    weights = made["translator/sg_cyclegan/42"].file("weights.safetensors").read_bytes()
-    assert (artefacts.ensure(spec) / "weights.safetensors").read_bytes() == weights
+    learnt, job = images.read(mri.iloc[translators.halves(RUN)[0]], 64), made["translator/sg_cyclegan/42"]
+    given = {"mri": learnt, "us": images.read(us.iloc[translators.ultrasound(RUN)], 64), "show": learnt[:1]}
+    translation.train(tmp_path, given, data="the same", device="cpu", **job.recipe)
+    for name in ("weights.safetensors", "losses.csv", "snapshots.npy"):
+        assert (tmp_path / name).read_bytes() == job.file(name).read_bytes()
 
-    of = translators.sources(RUN, "training")
-    pictures = []
-    for rows in (mri.iloc[of["mri"]], extra.iloc[of["extra"]]):
-        folder = artefacts.ensure(synthesis.synthetic_spec(spec, rows, images.load(rows, 64)))
-        pictures += [np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))]
-    np.testing.assert_array_equal(
-        cohort.open_pool(made["translations/sg_cyclegan/42/training"].folder).images, pictures
-    )
+    of, network = translators.sources(RUN, "training"), translation.restore(job.folder)
+    sources = pd.concat([mri.iloc[of["mri"]], extra.iloc[of["extra"]]], ignore_index=True)
+    halves = (images.read(rows, 64) for rows in (mri.iloc[of["mri"]], extra.iloc[of["extra"]]))
+    pictures = np.concatenate([translate(network, half, ("synthetic", 42)) for half in halves])
+    pool = cohort.open_pool(made["translations/sg_cyclegan/42/training"].folder)
+    np.testing.assert_array_equal(pool.images, pictures)
+    kept = ["patient_id", "centre", "sequence", "diagnosis", "invasion_depth", "visible", "label", "split"]
+    pd.testing.assert_frame_equal(pool.rows[kept], sources[kept])  # those of the MRI
+    assert (set(pool.rows["modality"]), set(pool.rows["source"])) == ({"us"}, {"synthetic"})
+    assert pool.rows["hash"].tolist() == [artefacts.sha256(picture.tobytes()) for picture in pictures]
+    assert pool.rows["image"].is_unique
 
     real, validation = (us[us["split"] == name] for name in ("train", "validation"))
-    added = np.stack(pictures[: len(of["mri"])])
-    data = artefacts.deposit(
-        image=np.concatenate([images.load(real, 64), added]),
-        label=np.r_[real["label"], np.ones(len(added))].astype(np.int64),
-        real=np.arange(len(real) + len(added)) < len(real),
-        validation_image=images.load(validation, 64),
-        validation_label=validation["label"].to_numpy(np.int64),
-    )
-    trained = artefacts.ensure(screening.network_spec(screening.Settings.of(TINY), data, 42))
+    added, job = pictures[: len(of["mri"])], made["screening/lsnet/42"]
+    given = {
+        "image": np.concatenate([images.read(real, 64), added]),
+        "label": np.r_[real["label"], np.ones(len(added))].astype(np.int64),
+        "real": np.arange(len(real) + len(added)) < len(real),
+        "validation_image": images.read(validation, 64),
+        "validation_label": validation["label"].to_numpy(np.int64),
+    }
+    screening.train(tmp_path, given, data="the same", device="cpu", **job.recipe)
     for name in ("weights.safetensors", "teacher.safetensors", "history.csv"):
-        assert (trained / name).read_bytes() == made["screening/lsnet/42"].file(name).read_bytes()
+        assert (tmp_path / name).read_bytes() == job.file(name).read_bytes()

@@ -13,9 +13,9 @@ from test_engine import House
 
 from ecsupport import __main__ as command
 from ecsupport import engine, failures
-from ecsupport.cohort import images, manifest
+from ecsupport.cohort import manifest
 from ecsupport.cohort.export import export
-from ecsupport.core import artefacts, paths, training
+from ecsupport.core import paths, training
 from ecsupport.core.profiles import Run
 
 NO_SPACE = "no space left in {}"
@@ -50,11 +50,6 @@ def text_of(function, *arguments):
     return f"{caught.type.__name__}: {caught.value}"
 
 
-def overfill(file):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    file.write_bytes(bytes(10 * ROOM))
-
-
 WRITERS = {
     "text": lambda folder: (folder / "a.txt").write_text("x" * 10 * ROOM),
     "array": lambda folder: np.save(folder / "a.npy", np.zeros(ROOM)),
@@ -68,12 +63,6 @@ def test_writing_to_a_full_disk_is_known_by_what_each_library_says(tmp_path, mon
     words = failures.in_words(text_of(write, tmp_path))
     assert words.startswith(NO_SPACE.format(tmp_path))
     assert words.endswith("point ECSUPPORT_WORKSPACE to another disk")
-
-
-def test_a_full_disk_in_a_worker_is_known(tmp_path):
-    with artefacts.workers_of(1, "overfill") as pool:
-        text = text_of(pool.submit(overfill, tmp_path / "a").result)
-    assert failures.in_words(text).startswith(NO_SPACE.format(paths.workspace()))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +98,6 @@ def test_what_the_machine_says_and_what_we_say(monkeypatch, text, words):
 
 def test_a_full_disk_where_images_are_exported_to_names_that_folder(tmp_path):
     rows = manifest.phantoms(Run.open().profile.cohort).iloc[:1]
-    images.load(rows, 256)  # which stands in the store before
     with full_disk():
         words = failures.in_words(text_of(export, rows, tmp_path / "ward" / "cohort", 256))
     assert words == f"no space left in {tmp_path / 'ward'}. Free space"

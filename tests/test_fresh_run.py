@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from making import fit, student
 
 from ecsupport.cohort import images
 from ecsupport.core import paths, profiles
-from ecsupport.core.artefacts import deposit, ensure, sha256
+from ecsupport.core.artefacts import sha256
 from ecsupport.core.seeds import generator
 from ecsupport.evaluation.auc import auc_interval
 from ecsupport.reporting.index import written_notebooks
@@ -111,9 +112,8 @@ def saying_nothing(rows, rng):
     return rows["patient_id"].map(exchanged).to_numpy(np.int64)
 
 
-def test_the_same_code_learns_nothing_from_shuffled_labels(smoke, monkeypatch):
+def test_the_same_code_learns_nothing_from_shuffled_labels(smoke):
     """LSNet with the smoke settings; carcinoma and control exchanged for half of the patients of each."""
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(smoke))
     profile = profiles.load("smoke")
     rows = pd.read_csv(smoke / "figures" / "smoke" / "manifest.csv", keep_default_na=False)
     rows = rows[rows["modality"] == "us"]
@@ -121,16 +121,15 @@ def test_the_same_code_learns_nothing_from_shuffled_labels(smoke, monkeypatch):
         rows[rows["split"].isin(names)] for names in (["train"], ["validation"], ["test", "instrument"])
     )
     rng = generator("shuffled")
-    pixels = {name: images.load(part, profile.image_size) for name, part in (("t", train), ("v", validation))}
-    data = deposit(
-        image=pixels["t"],
-        label=saying_nothing(train, rng),
-        real=np.ones(len(train), bool),
-        validation_image=pixels["v"],
-        validation_label=saying_nothing(validation, rng),
-    )
-    network = training.restore(ensure(training.network_spec(training.Settings.of(profile), data, 42)))
-    score = training.predict(network, images.load(unseen, profile.image_size))
+    arrays = {
+        "image": images.read(train, profile.image_size),
+        "label": saying_nothing(train, rng),
+        "real": np.ones(len(train), bool),
+        "validation_image": images.read(validation, profile.image_size),
+        "validation_label": saying_nothing(validation, rng),
+    }
+    network = training.restore(fit(student(training.Settings.of(profile), arrays, 42)))
+    score = training.predict(network, images.read(unseen, profile.image_size))
     found = auc_interval(unseen["label"].to_numpy(), score, unseen["patient_id"].to_numpy())
     assert abs(found.auc - 0.5) < 3 * np.hypot(found.standard_error, LUCK)  # on all but one in 400 processors
     assert found.high < 0.8  # what has learnt is above

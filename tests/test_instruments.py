@@ -2,18 +2,20 @@
 
 import hashlib
 import pickle
-import weakref
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from making import extractor, fit, reader
 from torchvision.models import inception_v3
 
 from ecsupport.cohort import images as cohort_images
-from ecsupport.core import artefacts, profiles
+from ecsupport.core import profiles
+from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import ROOT
+from ecsupport.core.pixels import Rows
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.evaluation.frechet import frechet_distance
@@ -24,25 +26,22 @@ MANIFEST = pd.read_csv(ROOT / "data_manifests" / "phantom" / "smoke.csv")
 
 
 def pixels(rows):
-    return cohort_images.load(rows, SMOKE.image_size)
-
-
-def deposit(images, **labels):
-    codes = {name: np.unique(values, return_inverse=True)[1] for name, values in labels.items()}
-    return artefacts.deposit(image=images, **codes)
+    return cohort_images.read(rows, SMOKE.image_size)
 
 
 @pytest.fixture(scope="module")
 def pool():
-    """The deposit of the instrument patients' images."""
+    """The instrument patients' images, and what they teach."""
     rows = MANIFEST.query("split == 'instrument'")
-    return deposit(pixels(rows), centre=rows["centre"], diagnosis=rows["diagnosis"], modality=rows["modality"] == "us")
+    taught = {"centre": rows["centre"], "diagnosis": rows["diagnosis"], "modality": rows["modality"] == "us"}
+    codes = {name: np.unique(values, return_inverse=True)[1] for name, values in taught.items()}
+    return {"image": pixels(rows), **codes}
 
 
 @pytest.fixture(scope="module")
 def trained(pool):
     steps = SMOKE.screening.instrument_steps
-    return features.restore(artefacts.ensure(features.extractor_spec(pool, steps, 42)))
+    return features.restore(fit(extractor(pool, steps, 42)))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +87,7 @@ def test_random_weights_are_refused(real):
 
 def test_a_network_that_need_not_tell_the_modality_is_refused(pool, real):
     steps = SMOKE.screening.instrument_steps
-    blind = features.restore(artefacts.ensure(features.extractor_spec(pool, steps, 42, tasks=("centre", "diagnosis"))))
+    blind = features.restore(fit(extractor(pool, steps, 42, tasks=("centre", "diagnosis"))))
     got = accept(blind, real)
     assert not got.accepted
     assert all(reason.startswith("mri: distance ") for reason in got.reasons)
@@ -115,47 +114,27 @@ def test_features_are_many_fewer_than_images_and_do_not_depend_on_the_batch(trai
     assert whole.dtype == np.float64
     np.testing.assert_allclose(features.features(trained, images, batch=9), whole, rtol=1e-4, atol=1e-4)
     assert np.linalg.matrix_rank(np.cov(whole, rowvar=False)) == features.FEATURES  # no dead feature
-    with pytest.raises(UserError, match="0 images in all, expected 0 and more than 0. Give at least one"):
+    with pytest.raises(UserError, match="there are 0 images. Give at least one"):
         features.features(trained, images[:0])
 
 
-def test_a_stream_gives_the_features_of_the_images_in_memory_one_block_at_a_time(trained, monkeypatch):
-    monkeypatch.setattr(cohort_images, "BLOCK", 64)
-    rows = MANIFEST.query("modality == 'us'").iloc[:150]
-    stream, given, held = cohort_images.stream(rows, 32), [], []
-
-    class Watched:
-        def __len__(self):
-            return len(stream)
-
-        def __iter__(self):
-            for block in stream:
-                given.append(weakref.ref(block))
-                yield block
-
-    watch = trained.register_forward_hook(lambda *_: held.append(sum(block() is not None for block in given)))
-    streamed = features.features(trained, Watched())
-    watch.remove()
-    assert [len(block) for block in stream] == [64, 64, 22]
-    assert held == [1] * 5
-    whole = cohort_images.load(rows, 32)
-    np.testing.assert_array_equal(np.concatenate(list(stream)), whole)  # it may be read again
-    np.testing.assert_array_equal(streamed, features.features(trained, whole))  # bit for bit: 32 divides 64
-    assert streamed.dtype == np.float64
-
-
-def test_a_stream_of_nothing_or_of_other_arrays_is_refused(trained):
-    nothing = cohort_images.stream(MANIFEST.iloc[:0], 32)
-    with pytest.raises(UserError, match="blocks of 0 images in all"):
-        features.features(trained, nothing)
-    with pytest.raises(UserError, match="float64 of shape .2, 32, 32., expected uint8 of shape .N, S, S."):
-        features.features(trained, [np.zeros((2, 32, 32))])
+def test_mapped_images_give_the_features_of_those_in_memory_and_are_read_a_batch_at_a_time(trained, real, tmp_path):
+    np.save(tmp_path / "images.npy", real[1][:70])
+    mapped = Rows((np.load(tmp_path / "images.npy", mmap_mode="r"), np.arange(70)))
+    asked, item = [], Rows.__getitem__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rows, "__getitem__", lambda rows, places: asked.append(places) or item(rows, places))
+        found = features.features(trained, mapped)
+    assert asked == [slice(0, 32), slice(32, 64), slice(64, 96)]
+    np.testing.assert_array_equal(found, features.features(trained, real[1][:70]))  # bit for bit
+    assert found.dtype == np.float64
 
 
 def tiny(seed=0, n=40, side=32):
     rng = np.random.default_rng(seed)
     kind = np.arange(n) % 2
-    return deposit(rng.integers(256, size=(n, side, side), dtype=np.uint8), centre=kind, diagnosis=kind, modality=kind)
+    image = rng.integers(256, size=(n, side, side), dtype=np.uint8)
+    return {"image": image, "centre": kind, "diagnosis": kind, "modality": kind}
 
 
 def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path):
@@ -163,30 +142,28 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
-        features.train(tmp_path / name, data, 3, seed, list(features.TASKS), "cpu", 1)
+        features.train(tmp_path / name, data, 3, seed)
         weights.append((tmp_path / name / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(
-    ("instrument", "spec"), [(features, features.extractor_spec), (segmenter, segmenter.segmenter_spec)]
-)
-def test_a_raised_revision_makes_another_artefact(instrument, spec, monkeypatch):
-    before = spec("some deposit", 2, 5).key()
+@pytest.mark.parametrize(("instrument", "job"), [(features, extractor), (segmenter, reader)])
+def test_a_raised_revision_makes_another_job(instrument, job, monkeypatch):
+    before = job(tiny(), 2, 5).key
     monkeypatch.setattr(instrument, "REVISION", instrument.REVISION + 1)
-    assert spec("some deposit", 2, 5).key() != before
+    assert job(tiny(), 2, 5).key != before
 
 
-def test_an_artefact_of_another_task_list_is_restored_as_such():
-    folder = artefacts.ensure(features.extractor_spec(tiny(), 2, 5, tasks=("modality",)))
+def test_an_extractor_of_another_task_list_is_restored_as_such():
+    folder = fit(extractor(tiny(), 2, 5, tasks=("modality",)))
     assert list(features.restore(folder).heads) == ["modality"]
 
 
 def test_training_stops_at_nan(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "LEARNING_RATE", 1e30)
     with pytest.raises(TrainingError, match="is nan at step"):
-        features.train(tmp_path, tiny(), 5, 1, list(features.TASKS), "cpu", 1)
+        features.train(tmp_path, tiny(), 5, 1)
 
 
 # --- acceptance -----------------------------------------------------------------------------------------------------
@@ -285,7 +262,7 @@ def test_unfit_weights_of_the_right_hash_are_one_message_of_ours(weights, monkey
         file.write_bytes(pickle.dumps(tmp_path))
     else:
         torch.save({"fc.weight": torch.zeros(3)}, file)
-    monkeypatch.setattr(inception, "HASH", artefacts.sha256(file)[:8])
+    monkeypatch.setattr(inception, "HASH", sha256(file)[:8])
     with pytest.raises(
         UserError, match=r"^[^\n]*weights.pth does not hold the tensors of .*, or is truncated[^\n]*$"
     ) as said:

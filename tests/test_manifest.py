@@ -12,11 +12,10 @@ from ecsupport.core import profiles
 from ecsupport.core.paths import MANIFESTS
 
 
-def test_files_and_phantoms_load_alike(tmp_path, monkeypatch):
+def test_files_and_phantoms_load_alike(tmp_path):
     """A phantom written as PNG and read back through a manifest is the same picture."""
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "workspace"))
     rows = manifest.phantoms(profiles.load("smoke").cohort).iloc[[0, 1, 700, 1300]]
-    pixels = images.load(rows, 64)
+    pixels = images.read(rows, 64)
     assert pixels.shape == (4, 64, 64) and pixels.dtype == np.uint8
     names = [f"{i}.png" for i in range(4)]
     for name, picture in zip(names, pixels, strict=True):
@@ -24,17 +23,15 @@ def test_files_and_phantoms_load_alike(tmp_path, monkeypatch):
     own = rows.assign(image=names).drop(columns=["source", "hash"])
     own.to_csv(tmp_path / "own.csv", index=False)
     frame = own_manifest.read(tmp_path / "own.csv")
-    np.testing.assert_array_equal(images.load(frame, 64, manifest=tmp_path / "own.csv"), pixels)
+    np.testing.assert_array_equal(images.read(frame, 64, tmp_path / "own.csv"), pixels)
 
 
-def test_workers_do_not_change_the_bytes(tmp_path, monkeypatch):
-    rows = manifest.phantoms(profiles.load("smoke").cohort).iloc[::4]
-    monkeypatch.setattr(images, "BLOCK", 100)
-    loaded = []
-    for workers in (1, 3):
-        monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / str(workers)))
-        loaded.append(images.load(rows, 32, workers=workers))
-    np.testing.assert_array_equal(*loaded)
+def test_images_come_in_the_order_of_rows_in_memory_as_in_a_file(tmp_path):
+    rows = manifest.phantoms(profiles.load("smoke").cohort).iloc[[1300, 0, 700, 0]]
+    images.write(tmp_path / "images.npy", rows, 32)
+    pixels = images.read(rows, 32)
+    np.testing.assert_array_equal(np.load(tmp_path / "images.npy", mmap_mode="r"), pixels)
+    np.testing.assert_array_equal(pixels, [images.render(name, 32) for name in rows["image"]])
 
 
 def test_pools_are_disjoint_and_counted():

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from test_screening_training import TINY, deposit
+from making import fit, student
+from test_screening_training import TINY, training_set
 
-from ecsupport.core import artefacts, profiles
+from ecsupport.core import profiles
 from ecsupport.screening.options import OPTIONS, table
 from ecsupport.screening.settings import Settings
-from ecsupport.screening.training import network_spec, restore
+from ecsupport.screening.training import restore
 
 EVERY = [(option.field, other) for option in OPTIONS for other in option.others]
 
@@ -23,7 +24,7 @@ def test_the_default_is_what_lsnet_has_at_the_published_size(option):
 def test_an_alternative_is_trained_to_other_weights(field, value):
     """One part of a run is another one, so that the network is; a name that nothing reads would change nothing."""
     own, other = (
-        restore(artefacts.ensure(network_spec(settings, deposit(), 7))).state_dict()
+        restore(fit(student(settings, training_set(), 7))).state_dict()
         for settings in (replace(TINY, rules=("dual",)), replace(TINY, rules=("dual",), **{field: value}))
     )
     assert own.keys() != other.keys() or any((own[name] != other[name]).any() for name in own)

@@ -42,17 +42,17 @@ def own(cohort, tmp_path_factory):
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10**6), size=st.sampled_from([16, 33, 64]), workers=st.integers(1, 2))
-def test_what_is_exported_is_read_and_loaded_as_it_was(cohort, tmp_path_factory, seed, size, workers):
+@given(seed=st.integers(0, 10**6), size=st.sampled_from([16, 33, 64]))
+def test_what_is_exported_is_read_and_loaded_as_it_was(cohort, tmp_path_factory, seed, size):
     """Whatever rows are chosen, in whatever order: the frame but for what names the files, and every byte."""
     rng = np.random.default_rng(seed)
     both = cohort[(cohort["split"] != "unused") & (cohort["modality"] == "us")].drop_duplicates(["split", "label"])
     more = cohort.drop(both.index).iloc[rng.permutation(len(cohort) - len(both))[: rng.integers(30)]]
     rows = pd.concat([both, more]).sample(frac=1, random_state=seed).reset_index(drop=True)
-    file = export(rows, tmp_path_factory.mktemp("any") / "new" / "folder", size, workers)
+    file = export(rows, tmp_path_factory.mktemp("any") / "new" / "folder", size)
     back = own_manifest.read(file)
     pd.testing.assert_frame_equal(back.drop(columns=FOUND_ANEW), rows.drop(columns=FOUND_ANEW))
-    np.testing.assert_array_equal(images.load(back, size, manifest=file), images.load(rows, size))
+    np.testing.assert_array_equal(images.read(back, size, file), images.read(rows, size))
 
 
 def test_a_given_split_is_kept_and_pools_count_as_in_the_phantoms(own):
@@ -85,7 +85,7 @@ def test_what_is_not_known_is_left_open(own, column, how):
 def test_the_five_columns_suffice_to_load(own):
     file = own(lambda f: f[list(manifest.REQUIRED)])
     back = own_manifest.read(file)
-    assert images.load(back, 32, manifest=file).shape == (len(back), 32, 32)
+    assert images.read(back, 32, file).shape == (len(back), 32, 32)
 
 
 def test_a_byte_order_mark_and_blanks_do_no_harm(own):

@@ -1,11 +1,13 @@
 """Arrays of one's own: grey levels of 8 bits in squares are taken, anything else is refused by name with a remedy."""
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from ecsupport.cohort import images as cohort_images
-from ecsupport.core.artefacts import deposit, ensure
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import Rows, demand_grey
 from ecsupport.core.training import torch_generator
@@ -62,8 +64,6 @@ TAKERS = {
 @pytest.mark.parametrize("taker", TAKERS)
 def test_what_is_not_grey_levels_of_8_bits_in_squares_is_refused_by_every_taker(taker, kind):
     wrong, message = KINDS[kind]
-    if (taker, kind) == ("features", "list"):
-        wrong, message = KINDS["one picture"]  # a list is one of blocks there
     with pytest.raises(UserError, match=message) as caught:
         TAKERS[taker](wrong)
     assert "\n" not in str(caught.value)
@@ -103,18 +103,19 @@ def test_a_size_that_a_network_cannot_take_is_one_message():
 
 
 @pytest.mark.parametrize("size", [0, -1, 64.0, "64"])
-def test_a_size_that_is_no_number_of_pixels_is_refused_before_any_image_is_read(size):
-    with pytest.raises(UserError, match="the side is a whole number of pixels"):
-        cohort_images.stream(None, size)
+def test_a_size_that_is_no_number_of_pixels_is_refused_before_any_image_is_read(tmp_path, size):
+    named = pd.DataFrame({"image": ["lost.png"], "hash": [""]})
+    for take in (cohort_images.read, partial(cohort_images.write, tmp_path / "images.npy")):
+        with pytest.raises(UserError, match="the side is a whole number of pixels"):
+            take(named, size)
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("spec", [features.extractor_spec, segmenter.segmenter_spec])
-def test_no_instrument_is_trained_on_other_arrays(tmp_path, monkeypatch, spec):
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
-    numbers = {"centre": [0, 1], "diagnosis": [0, 1], "modality": [0, 1], "invasion": [0, 1]}
-    data = deposit(image=GOOD / 255, labels=GOOD % 5, **{name: np.array(values) for name, values in numbers.items()})
+@pytest.mark.parametrize("instrument", [features, segmenter])
+def test_no_instrument_is_trained_on_other_arrays(tmp_path, instrument):
+    numbers = dict.fromkeys(["centre", "diagnosis", "modality", "invasion"], np.array([0, 1]))
     with pytest.raises(UserError, match=r"float64 of shape \(2, 64, 64\).*np.rint"):
-        ensure(spec(data, 1, 1))
+        instrument.train(tmp_path, {"image": GOOD / 255, "labels": GOOD % 5, **numbers}, 1, 1)
 
 
 def test_rows_of_arrays_are_the_images_one_after_another_and_read_when_asked_for(tmp_path):

@@ -1,4 +1,4 @@
-"""The README's twenty lines of Python do on somebody's images what they say."""
+"""The README's lines of Python do on somebody's images what they say."""
 
 import os
 import re

@@ -1,7 +1,6 @@
 """The trainer: which weights it keeps, what it refuses, and that a killed run ends in the same bits."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from making import arguments, fit, student
 from sklearn.metrics import roc_auc_score
 
-from ecsupport.core import artefacts, profiles
+from ecsupport.core import jobs, profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.screening import distillation, gradients, lsnet, training
@@ -22,7 +22,7 @@ from ecsupport.screening.batches import Batches
 from ecsupport.screening.inputs import augment, to_input
 from ecsupport.screening.selection import RULES, all_positive, area, select, validate
 from ecsupport.screening.settings import Settings
-from ecsupport.screening.training import network_spec, predict, restore
+from ecsupport.screening.training import predict, restore
 
 SIZE = 32
 TINY = Settings(
@@ -50,16 +50,16 @@ def pictures(count, seed=0, easy=False):
     return image, label.astype(np.int64), np.arange(count) % 3 > 0
 
 
-def deposit(count=18, easy=False, **changes):
+def training_set(count=18, easy=False, **changes):
     image, label, real = pictures(count, 0, easy)
     seen, truth, _ = pictures(12, 1, easy)
-    arrays = {"image": image, "label": label, "real": real, "validation_image": seen, "validation_label": truth}
-    return artefacts.deposit(**{**arrays, **changes})
+    found = {"image": image, "label": label, "real": real, "validation_image": seen, "validation_label": truth}
+    return {**found, **changes}
 
 
 @pytest.fixture(scope="module")
 def trained():
-    return artefacts.ensure(network_spec(TINY, deposit(), 42))
+    return fit(student(TINY, training_set(), 42))
 
 
 # which weights are kept
@@ -132,11 +132,12 @@ def test_validation_by_hand():
 
 
 def test_runs_that_share_their_start_differ_in_the_second_phase_alone(trained):
-    sharing, images = replace(TINY, shared_start=42), deposit()
-    assert network_spec(sharing, images, 42) == network_spec(TINY, images, 42)  # the run whose first phase it is
+    sharing = replace(TINY, shared_start=42)
+    assert (
+        student(sharing, training_set(), 42).key == student(TINY, training_set(), 42).key
+    )  # the run whose first phase it is
     own, other = (
-        pd.read_csv(folder / "history.csv")
-        for folder in (trained, artefacts.ensure(network_spec(sharing, images, 142)))
+        pd.read_csv(folder / "history.csv") for folder in (trained, fit(student(sharing, training_set(), 142)))
     )
     first = own["phase"] == 1
     pd.testing.assert_frame_equal(other[first], own[first])
@@ -144,7 +145,7 @@ def test_runs_that_share_their_start_differ_in_the_second_phase_alone(trained):
 
 
 def test_a_run_leaves_the_chosen_weights_and_its_history(trained):
-    names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
+    names = {f.name for f in trained.iterdir()} - {jobs.PROVENANCE}
     others = {f"{role}_{rule}.safetensors" for role in ("weights", "teacher") for rule in ("sensitivity", "auc")}
     assert names == {"weights.safetensors", "teacher.safetensors", "history.csv"} | others
     table = pd.read_csv(trained / "history.csv")
@@ -170,7 +171,7 @@ def test_every_rule_selects_by_its_own_criterion_while_training(monkeypatch):
     names = ("sensitivity", "specificity", "auc")
     monkeypatch.setattr(training.selection, "validate", lambda *_: dict(zip(names, next(scripted), strict=True)))
     settings = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False, mixed_steps=8, real_steps=0)
-    table = pd.read_csv(artefacts.ensure(network_spec(settings, deposit(), 77)) / "history.csv")
+    table = pd.read_csv(fit(student(settings, training_set(), 77)) / "history.csv")
     chosen = {name: table.loc[table[name], "step"].tolist() for name in table if name.startswith("chosen")}
     assert chosen == {"chosen": [6], "chosen_sensitivity": [2], "chosen_auc": [4]}
 
@@ -178,17 +179,14 @@ def test_every_rule_selects_by_its_own_criterion_while_training(monkeypatch):
 def test_a_rule_keeps_its_weights_alone():
     small = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False)
     names = {
-        rules: {
-            f.name
-            for f in artefacts.ensure(network_spec(replace(small, rules=rules), deposit(), 1)).glob("w*.safetensors")
-        }
+        rules: {f.name for f in fit(student(replace(small, rules=rules), training_set(), 1)).glob("w*.safetensors")}
         for rules in (("dual",), ("auc", "sensitivity"))
     }
     assert names == {
         ("dual",): {"weights.safetensors"},
         ("auc", "sensitivity"): {"weights_auc.safetensors", "weights_sensitivity.safetensors"},
     }
-    folder = artefacts.ensure(network_spec(replace(small, rules=("auc", "sensitivity")), deposit(), 1))
+    folder = fit(student(replace(small, rules=("auc", "sensitivity")), training_set(), 1))
     first, auc = (restore(folder, **rule).state_dict() for rule in ({}, {"rule": "auc"}))
     assert all(torch.equal(first[name], auc[name]) for name in auc)
     with pytest.raises(UserError, match="weights.safetensors holds no weights as safetensors"):
@@ -261,37 +259,37 @@ OF_LSNET = {"training", "distillation", "mobilevit", "sparse_attention"}
         ({"network": "mobilevit", "guidance": "none", "knowledge": False}, {"training", "configuration", "mobilevit"}),
     ],
 )
-def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_other(monkeypatch, changes, parts):
+def test_a_raised_revision_makes_another_job_of_all_that_use_it_and_of_no_other(monkeypatch, changes, parts):
     settings = replace(TINY, **changes)
-    before = network_spec(settings, deposit(), 42)
-    assert set(before.arguments["revision"]) == parts
+    before = student(settings, training_set(), 42)
+    assert set(before.recipe["revision"]) == parts
     modules = {"training": training, "distillation": distillation, "mobilevit": lsnet.mobilevit}
     modules |= {"sparse_attention": lsnet.sparse_attention, "released": lsnet.released}
     for name, module in modules.items():
         with monkeypatch.context() as patch:
             patch.setattr(module, "REVISION", module.REVISION + 1)
-            after = network_spec(settings, deposit(), 42)
-        assert (after.key() != before.key()) == (name in parts), name
-        assert after.group == before.group
+            after = student(settings, training_set(), 42)
+        assert (after.key != before.key) == (name in parts), name
+        assert after.together == before.together
     patch = dict.fromkeys(lsnet.comparators.REVISIONS, 2)
     monkeypatch.setattr(lsnet.comparators, "REVISIONS", patch)
-    assert (network_spec(settings, deposit(), 42).key() != before.key()) == ("configuration" in parts)
+    assert (student(settings, training_set(), 42).key != before.key) == ("configuration" in parts)
 
 
 def test_a_checkpoint_of_an_older_revision_is_refused(tmp_path):
-    one = network_spec(TINY, deposit(), 42)
-    arguments = {k: v for k, v in one.arguments.items() if k != "settings"}
-    older = {**arguments, "revision": {**arguments["revision"], "training": 0}}
-    training.ScreeningTraining(tmp_path, TINY, artefacts.withdraw(deposit()), **older).keep()
+    one = student(TINY, training_set(), 42)
+    older = {k: v for k, v in arguments(one).items() if k != "settings"}
+    older["revision"] = {**older["revision"], "training": 0}
+    training.ScreeningTraining(tmp_path, TINY, training_set(), **older).keep()
     with pytest.raises(UserError, match="checkpoint of another configuration: revision was {.*'training': 0"):
-        one.make(tmp_path, **one.arguments)
+        one.make(tmp_path, one)
 
 
 # the run
 
 
 def test_seeds_differ_in_weights_images_and_crops():
-    arrays = artefacts.withdraw(deposit())
+    arrays = training_set()
     runs = [training.ScreeningTraining(None, TINY, arrays, seed, "cpu") for seed in (1, 2)]
     for role in ("network", "teacher"):
         pairs = zip(*(run.learners[role].network.parameters() for run in runs), strict=True)
@@ -304,7 +302,7 @@ def test_seeds_differ_in_weights_images_and_crops():
 
 
 def test_phase_two_sees_real_images_alone_and_batches_are_balanced():
-    arrays = artefacts.withdraw(deposit(60))
+    arrays = training_set(60)
     run = Batches(arrays, replace(TINY, mixed_steps=50, real_steps=50, batch=6), 1)
     drawn = {phase: np.concatenate([run.draw(s) for s in range(a, a + 50)]) for phase, a in ((1, 0), (2, 50))}
     assert arrays["real"][drawn[2]].all()
@@ -315,7 +313,7 @@ def test_phase_two_sees_real_images_alone_and_batches_are_balanced():
 
 
 def test_a_share_of_each_class_is_drawn_from_its_synthetic_images():
-    arrays = artefacts.withdraw(deposit(60))
+    arrays = training_set(60)
     synthetic, label = ~arrays["real"], arrays["label"]
     settings = replace(TINY, mixed_steps=50, real_steps=50, batch=14, synthetic_share=0.25)
     run = Batches(arrays, settings, 1)
@@ -330,7 +328,7 @@ def test_a_share_of_each_class_is_drawn_from_its_synthetic_images():
 
 def test_a_class_of_one_source_is_drawn_from_it_whatever_the_share():
     real = pictures(60)[2] | (pictures(60)[1] == 0)
-    arrays = artefacts.withdraw(deposit(60, real=real))
+    arrays = training_set(60, real=real)
     shared, free = (Batches(arrays, replace(TINY, batch=8, synthetic_share=share), 1) for share in (0.5, None))
     for step in range(4):
         ids = shared.draw(step)
@@ -341,17 +339,15 @@ def test_a_class_of_one_source_is_drawn_from_it_whatever_the_share():
 def test_without_a_second_phase_a_class_may_be_synthetic_alone():
     label = pictures(18)[1]
     changes = {"network": "mobilenet_v2", "guidance": "none", "knowledge": False, "mixed_steps": 2}
-    data = deposit(real=label == 0)
-    assert (
-        artefacts.ensure(network_spec(replace(TINY, **changes, real_steps=0), data, 1)) / "weights.safetensors"
-    ).is_file()
+    data = training_set(real=label == 0)
+    assert (fit(student(replace(TINY, **changes, real_steps=0), data, 1)) / "weights.safetensors").is_file()
     with pytest.raises(UserError, match="no positive real training image"):
-        artefacts.ensure(network_spec(replace(TINY, **changes), data, 1))
+        fit(student(replace(TINY, **changes), data, 1))
 
 
 def test_without_a_second_phase_the_weights_of_the_first_are_kept():
     one_phase = replace(TINY, network="mobilenet_v2", guidance="none", knowledge=False, real_steps=0)
-    table = pd.read_csv(artefacts.ensure(network_spec(one_phase, deposit(), 42)) / "history.csv")
+    table = pd.read_csv(fit(student(one_phase, training_set(), 42)) / "history.csv")
     assert set(table["phase"]) == {1}
     assert table.loc[table["chosen"], "step"].tolist() == [select(table[table["step"] > one_phase.mixed_steps / 2])]
 
@@ -396,7 +392,7 @@ def test_half_of_the_rate_moves_simulators_half_as_far_and_all_else_as_before():
 
 
 def test_at_the_end_the_simulators_rest_while_all_else_learns(tmp_path):
-    arrays = artefacts.withdraw(deposit())
+    arrays = training_set()
     run, batches = training.ScreeningTraining(tmp_path, TINY, arrays, 1, "cpu"), Batches(arrays, TINY, 1)
     for step in range(TINY.steps):
         before = {name: p.detach().clone() for name, p in run.student.network.named_parameters()}
@@ -434,7 +430,7 @@ def test_a_learnable_task_is_learnt_and_noise_is_not():
     settings = Settings.of(profiles.load("smoke"), "lsnet_dense", stem_stride=1, batch=8, mixed_steps=40, real_steps=20)
     # 40 + 40 images: by chance the area lies within three standard errors of one half, .3 to .7
     for easy, low, high in ((True, 0.9, 1.0), (False, 0.3, 0.7)):
-        network = restore(artefacts.ensure(network_spec(settings, deposit(40, easy=easy), 1)))
+        network = restore(fit(student(settings, training_set(40, easy=easy), 1)))
         image, label, _ = pictures(80, 7, easy)
         assert low <= validate(label, predict(network, image))["auc"] <= high
 
@@ -465,7 +461,7 @@ def test_profiles_give_settings_for_every_network():
 )
 def test_every_ablation_trains(changes):
     settings = replace(TINY, mixed_steps=1, real_steps=1, **changes)
-    folder = artefacts.ensure(network_spec(settings, deposit(), 1))
+    folder = fit(student(settings, training_set(), 1))
     assert (folder / "teacher.safetensors").is_file() == settings.taught
     terms = pd.read_csv(folder / "history.csv").dropna(axis=1, how="all").columns
     assert ("distillation" in terms) == settings.knowledge
@@ -518,12 +514,12 @@ def test_settings_that_do_not_go_together_are_refused(changes, message):
 )
 def test_unusable_images_are_refused_with_one_message(changes, message):
     with pytest.raises(UserError, match=message):
-        artefacts.ensure(network_spec(TINY, deposit(**changes), 1))
+        fit(student(TINY, training_set(**changes), 1))
 
 
 def test_more_keys_than_tokens_are_refused():
     with pytest.raises(UserError, match="key_share = 2.0 asks for 32 of N = 16 keys"):
-        artefacts.ensure(network_spec(replace(TINY, key_share=2.0), deposit(), 1))
+        fit(student(replace(TINY, key_share=2.0), training_set(), 1))
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_checkpoint(tmp_path, monkeypatch):
@@ -538,53 +534,47 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_checkpoint(tmp_pat
         return result
 
     monkeypatch.setattr(training.distillation, "learn", faulty)
-    one = network_spec(TINY, deposit(), 3)
+    one = student(TINY, training_set(), 3)
     with pytest.raises(TrainingError, match=r"'simulation' is nan at step 4. The last good checkpoint is .*last.pt"):
-        one.make(tmp_path, **one.arguments)
+        one.make(tmp_path, one)
     assert torch.load(tmp_path / "last.pt")["state"]["done"] == 2
 
 
 KILLED = """
 import os, signal
-from pathlib import Path
-from ecsupport.core import artefacts
+from making import fit, student
+from test_screening_training import TINY, training_set
 from ecsupport.screening import training
 step = training.ScreeningTraining.step
 def dying(self, number, *rest):
-    if number == {at}:
+    if number == 5:
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, number, *rest)
 training.ScreeningTraining.step = dying
-artefacts.ensure(training.network_spec(training.Settings(**{settings}), {data!r}, 42))
+fit(student(TINY, training_set(), 42))
 """
 
 
-def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path):
-    arrays = {name: np.array(a) for name, a in artefacts.withdraw(deposit()).items()}
-    workspace = {"ECSUPPORT_WORKSPACE": str(tmp_path), "ECSUPPORT_HEADLESS": "1"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in workspace.items():
-            patch.setenv(name, value)
-        data = artefacts.deposit(**arrays)
-        script = KILLED.format(at=5, settings=training.asdict(TINY), data=data)
-        killed = subprocess.run([sys.executable, "-c", script], env=os.environ | workspace, check=False)
-        assert killed.returncode == -signal.SIGKILL
-        assert len(list((tmp_path).rglob("last.pt"))) == 1
-        resumed = artefacts.ensure(network_spec(TINY, data, 42))
-    names = {f.name for f in trained.iterdir()} - {artefacts.PROVENANCE}
-    assert len(names) == 7
-    for name in names:
-        assert (resumed / name).read_bytes() == (trained / name).read_bytes()
+def test_a_killed_run_ends_in_the_same_bits(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    killed = subprocess.run([sys.executable, "-c", KILLED], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (standing,) = tmp_path.rglob("last.pt")
+    assert torch.load(standing)["state"]["done"] == 4
+    resumed = content(fit(student(TINY, training_set(), 42)))
+    assert len(resumed) == 7
+    assert resumed == content(trained)
     assert not list(tmp_path.rglob("last.pt"))
 
 
 def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
-    run = network_spec(TINY, deposit(), 42)
-    torn = artefacts.place(run)[0].with_suffix(".resumable") / "last.pt"
+    run = student(TINY, training_set(), 42)
+    torn = run.place.with_suffix(".making") / "last.pt"
     torn.parent.mkdir(parents=True)
     torn.write_bytes((trained / "weights.safetensors").read_bytes()[:1000])
-    again = artefacts.ensure(run)
+    again = fit(run)
     assert capsys.readouterr().err == f"{torn} was truncated or altered, so this training begins anew\n"
     assert (again / "weights.safetensors").read_bytes() == (trained / "weights.safetensors").read_bytes()
 
@@ -602,42 +592,47 @@ STUDENTS = {
 
 
 def content(folder):
-    return {f.name: f.read_bytes() for f in folder.iterdir() if f.name != artefacts.PROVENANCE}
+    return {f.name: f.read_bytes() for f in folder.iterdir() if f.name != jobs.PROVENANCE}
 
 
 @pytest.fixture(scope="module")
 def alone():
     """What each student leaves that was taught alone."""
-    return [content(artefacts.ensure(network_spec(settings, deposit(), 42))) for settings in STUDENTS.values()]
+    return [content(fit(one)) for one in students()]
 
 
-def elsewhere(patch, folder, *seeds):
-    """The specs of the students, in a workspace where none of them stands."""
-    arrays = {name: np.array(a) for name, a in artefacts.withdraw(deposit()).items()}
-    patch.setenv("ECSUPPORT_WORKSPACE", str(folder))
-    data = artefacts.deposit(**arrays)
-    return [network_spec(settings, data, seed) for seed in seeds or [42] for settings in STUDENTS.values()]
+def students(seed=42):
+    return [student(settings, training_set(), seed) for settings in STUDENTS.values()]
 
 
-def test_students_of_one_teacher_learn_as_if_alone(alone, tmp_path, monkeypatch):
-    specs = elsewhere(monkeypatch, tmp_path)
+@pytest.fixture
+def elsewhere(alone, tmp_path, monkeypatch):
+    """The jobs of the students, in a workspace where none of them stands."""
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
+    return students()
+
+
+def made(wanted):
+    jobs.make(wanted)
+    return [content(one.folder) for one in wanted]
+
+
+def test_students_of_one_teacher_learn_as_if_alone(alone, elsewhere, monkeypatch):
     lessons, teach = [], training.distillation.teach
     monkeypatch.setattr(training.distillation, "teach", lambda *given: lessons.append(1) or teach(*given))
-    assert [content(folder) for folder in artefacts.ensure_all(specs)] == alone
+    assert made(elsewhere) == alone
     assert len(lessons) == TINY.steps  # one teacher for all
 
 
-def test_several_groups_and_a_divided_one_end_in_the_same_bits(alone, tmp_path, monkeypatch):
-    monkeypatch.setenv("ECSUPPORT_HEADLESS", "1")
-    specs = elsewhere(monkeypatch, tmp_path, 42, 43)
-    first, two_seeds = specs[:3], [specs[0], specs[len(alone)]]
-    assert content(artefacts.ensure_all(two_seeds, 2)[0]) == alone[0]
-    shutil.rmtree(tmp_path / "store" / "screening")
-    assert [content(folder) for folder in artefacts.ensure_all(first, 2)] == alone[:3]
+def test_several_groups_and_a_divided_one_end_in_the_same_bits(alone, elsewhere):
+    told = []
+    jobs.make([elsewhere[0], students(43)[0]], told.append)
+    assert [len(group) for group in told] == [1, 1]
+    assert content(elsewhere[0].folder) == alone[0]
+    assert made(elsewhere[1:3]) == alone[1:3]
 
 
-def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone, tmp_path, monkeypatch):
-    specs = elsewhere(monkeypatch, tmp_path)
+def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone, elsewhere, tmp_path, monkeypatch):
     keep, kept = training.ScreeningTraining.keep, []
     lessons, teach = [], training.distillation.teach
 
@@ -650,16 +645,15 @@ def test_students_that_were_killed_at_different_steps_end_in_the_same_bits(alone
     with monkeypatch.context() as patch:
         patch.setattr(training.ScreeningTraining, "keep", dying)
         with pytest.raises(KeyboardInterrupt):
-            artefacts.ensure_all(specs)
+            jobs.make(elsewhere)
     done = [torch.load(path)["state"]["done"] for path in tmp_path.rglob("last.pt")]
     assert sorted(done) == [2] * (len(STUDENTS) - 2) + [4, 4]
     monkeypatch.setattr(training.distillation, "teach", lambda *given: lessons.append(1) or teach(*given))
-    assert [content(folder) for folder in artefacts.ensure_all(specs)] == alone
+    assert made(elsewhere) == alone
     assert len(lessons) == TINY.steps - 2  # those ahead have waited for the others
 
 
-def test_a_student_that_diverges_leaves_the_others_alone(alone, tmp_path, monkeypatch):
-    specs = elsewhere(monkeypatch, tmp_path)
+def test_a_student_that_diverges_leaves_the_others_alone(alone, elsewhere, monkeypatch):
     learn, calls = training.distillation.learn, []
 
     def faulty(*arguments):
@@ -669,14 +663,13 @@ def test_a_student_that_diverges_leaves_the_others_alone(alone, tmp_path, monkey
             result.terms["student"].fill_(torch.nan)
         return result
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training.distillation, "learn", faulty)
-        with pytest.raises(TrainingError, match=r"'student' is nan at step 2.*The student: {'network': 'lsnet"):
-            artefacts.ensure_all(specs)
-    stands = [artefacts.verified(*artefacts.place(one)) for one in specs]
-    assert sum(stands) == len(specs) - 1
-    for one, whole, files in zip(specs, stands, alone, strict=True):
-        assert not whole or content(artefacts.place(one)[0]) == files
+    monkeypatch.setattr(training.distillation, "learn", faulty)
+    with pytest.raises(TrainingError, match=r"'student' is nan at step 2.*The student: {'network': 'lsnet"):
+        jobs.make(elsewhere)
+    states = [one.state for one in elsewhere]
+    assert sorted(states) == ["lacking"] + ["made"] * (len(elsewhere) - 1)
+    for one, state, files in zip(elsewhere, states, alone, strict=True):
+        assert state == "lacking" or content(one.folder) == files
 
 
 OTHER = {
@@ -699,32 +692,30 @@ def test_every_profile_leaves_the_rules_something_to_choose_from(name):
 
 def test_runs_without_a_teacher_are_trained_alone(tmp_path):
     untaught = replace(TINY, guidance="simulator", knowledge=False)
-    wanted = [(tmp_path / str(seed), dict(network_spec(untaught, deposit(), seed).arguments)) for seed in (1, 2)]
+    wanted = [(tmp_path / str(seed), arguments(student(untaught, training_set(), seed))) for seed in (1, 2)]
     with pytest.raises(ValueError, match="or none"):
-        next(training.train_together(wanted))
+        next(training.train_together(wanted, training_set()))
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_students_share_a_teacher_unless_it_would_be_another(field):
     dense = {"guidance": "none"} if field == "network" else {}
     settings = replace(TINY, **{field: OTHER[field]}, **dense)
-    one, other = network_spec(TINY, deposit(), 42), network_spec(settings, deposit(), 42)
-    assert (one.group == other.group) == (field in training.STUDENTS_OWN)
+    one, other = student(TINY, training_set(), 42), student(settings, training_set(), 42)
+    assert (one.together == other.together) == (field in training.STUDENTS_OWN)
     if field not in training.STUDENTS_OWN:
         with pytest.raises(ValueError, match="different teachers"):
-            list(training.train_together([(Path(), one.arguments), (Path(), other.arguments)]))
+            list(training.train_together([(Path(), arguments(job)) for job in (one, other)], training_set()))
 
 
 def test_other_seeds_and_images_have_other_teachers_and_who_has_none_is_in_no_group():
-    groups = [network_spec(TINY, data, seed).group for data in (deposit(), deposit(20)) for seed in (42, 43)]
+    groups = [student(TINY, data, seed).together for data in (training_set(), training_set(20)) for seed in (42, 43)]
     assert len(set(groups)) == 4
-    assert network_spec(replace(TINY, guidance="simulator", knowledge=False), deposit(), 42).group == ""
+    assert student(replace(TINY, guidance="simulator", knowledge=False), training_set(), 42).together == ""
 
 
 def test_random_keys_are_restored_where_runs_share_their_start():
-    folder = artefacts.ensure(
-        network_spec(replace(STUDENTS["random"], shared_start=42, rules=("dual",)), deposit(), 142)
-    )
+    folder = fit(student(replace(STUDENTS["random"], shared_start=42, rules=("dual",)), training_set(), 142))
     table = pd.read_csv(folder / "history.csv")
     image, label, _ = pictures(12, 1)
     seen = validate(label, predict(restore(folder), image))
@@ -734,8 +725,7 @@ def test_random_keys_are_restored_where_runs_share_their_start():
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
-    one = network_spec(TINY, deposit(), 42)
-    run = training.ScreeningTraining(tmp_path, TINY, artefacts.withdraw(deposit()), 42, "cpu", data=deposit())
-    run.keep()
+    one = arguments(student(TINY, training_set(), 42))
+    training.ScreeningTraining(tmp_path, **{**one, "settings": TINY}, arrays=training_set()).keep()
     with pytest.raises(UserError, match="checkpoint of another configuration: seed was 42 and is now 43"):
-        one.make(tmp_path, **{**one.arguments, "seed": 43})
+        training.train(tmp_path, training_set(), **{**one, "seed": 43})

@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import fit, reader
 
 from ecsupport.cohort import images as cohort_images
 from ecsupport.cohort import phantom
 from ecsupport.cohort.anatomy import TISSUES, VISIBLE_DEPTH
 from ecsupport.cohort.structures import STRUCTURES, Reading, known
-from ecsupport.core import artefacts, profiles
+from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import ROOT
 from ecsupport.core.seeds import generator
@@ -29,16 +30,11 @@ SIDE = SMOKE.image_size
 ZONE, LINING, TUMOUR = (list(STRUCTURES).index(name) for name in ("junctional_zone", "endometrium", "tumour"))
 
 
-def deposit(rows, order=None):
-    """Images of the rows with what is known of them, or of the rows in another order."""
+def trained(rows, order=None):
+    """A network that has learnt images of the rows with what is known of them, or of the rows in another order."""
     truth = known(rows if order is None else rows.iloc[order], SIDE)
-    return artefacts.deposit(
-        image=cohort_images.load(rows, SIDE), labels=truth.labels, invasion=truth.visible.astype(np.int64)
-    )
-
-
-def trained(data):
-    return segmenter.restore(artefacts.ensure(segmenter.segmenter_spec(data, STEPS, 42)))
+    taught = {"labels": truth.labels, "invasion": truth.visible.astype(np.int64)}
+    return segmenter.restore(fit(reader({"image": cohort_images.read(rows, SIDE), **taught}, STEPS, 42)))
 
 
 STEPS = SMOKE.screening.instrument_steps // 2  # enough to be accepted; the notebooks train for all
@@ -47,14 +43,14 @@ POOL = US.query("split == 'instrument'")
 
 @pytest.fixture(scope="module")
 def network():
-    return trained(deposit(POOL))
+    return trained(POOL)
 
 
 @pytest.fixture(scope="module")
 def unseen():
     """Real ultrasound of training patients, whom no instrument knows; test images are not touched."""
     rows = US.query("split == 'train'").iloc[::4]
-    return rows, cohort_images.load(rows, SIDE), known(rows, SIDE)
+    return rows, cohort_images.read(rows, SIDE), known(rows, SIDE)
 
 
 def accept(read, unseen):
@@ -192,11 +188,11 @@ def test_the_structure_loss_is_cross_entropy_and_what_dice_lacks():
 
 def tiny(n=20, seed=0):
     rng = np.random.default_rng(seed)
-    return artefacts.deposit(
-        image=rng.integers(256, size=(n, 64, 64), dtype=np.uint8),
-        labels=rng.integers(5, size=(n, 64, 64), dtype=np.uint8),
-        invasion=np.arange(n) % 2,
-    )
+    return {
+        "image": rng.integers(256, size=(n, 64, 64), dtype=np.uint8),
+        "labels": rng.integers(5, size=(n, 64, 64), dtype=np.uint8),
+        "invasion": np.arange(n) % 2,
+    }
 
 
 def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path):
@@ -204,7 +200,7 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         (tmp_path / name).mkdir()
-        segmenter.train(tmp_path / name, data, 2, seed, "cpu", 1)
+        segmenter.train(tmp_path / name, data, 2, seed)
         weights.append((tmp_path / name / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1] != weights[2]
     assert torch.equal(torch.get_rng_state(), before)
@@ -213,7 +209,7 @@ def test_training_repeats_to_the_bit_and_leaves_global_randomness_alone(tmp_path
 def test_training_stops_at_nan(tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "LEARNING_RATE", 1e30)
     with pytest.raises(TrainingError, match="is nan at step"):
-        segmenter.train(tmp_path, tiny(), 5, 1, "cpu", 1)
+        segmenter.train(tmp_path, tiny(), 5, 1)
 
 
 # --- acceptance -----------------------------------------------------------------------------------------------------
@@ -238,7 +234,7 @@ def test_random_weights_are_refused(unseen):
 
 def test_a_network_that_learnt_another_patient_s_truth_is_refused(unseen):
     order = kept_anatomy.exchanged(POOL["patient_id"], generator("wrong pairs"))
-    got = accept(partial(segmenter.read, trained(deposit(POOL, order))), unseen)
+    got = accept(partial(segmenter.read, trained(POOL, order)), unseen)
     assert not got.accepted
     assert {"invasion", "junctional_zone", "endometrium"} <= {reason.split(":")[0] for reason in got.reasons}
 

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from making import fit, translator
 
-from ecsupport.cohort import images as cohort_images
-from ecsupport.cohort.manifest import COLUMNS
-from ecsupport.core import artefacts, profiles
+from ecsupport.core import jobs, profiles
 from ecsupport.core import training as core_training
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, torch_generator
-from ecsupport.translation import blocks, released, synthesis, training
-from ecsupport.translation.inference import to_tensor, translate
+from ecsupport.translation import blocks, released, training
+from ecsupport.translation.inference import translate
 from ecsupport.translation.models import MODELS
 from ecsupport.translation.settings import Settings
 
@@ -41,8 +40,7 @@ def pictures(seed, count, size=SIZE):
     return (128 + sign * blobs + rng.normal(0, 5, (count, size, size))).clip(0, 255).astype(np.uint8)
 
 
-def deposit(mri=7, us=5):
-    return artefacts.deposit(mri=pictures(1, mri), us=pictures(2, us), show=pictures(3, 3))
+IMAGES = {"mri": pictures(1, 7), "us": pictures(2, 5), "show": pictures(3, 3)}
 
 
 @pytest.fixture
@@ -54,11 +52,10 @@ def store(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A short run of each model: its spec and its folder."""
+    """The folder of a short run of each model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path_factory.mktemp("trained")))
-        specs = {model: training.translator_spec(model, deposit(), small(), 3) for model in FIVE}
-        yield {model: (spec, artefacts.ensure(spec)) for model, spec in specs.items()}
+        return {model: fit(translator(model, IMAGES, small(), 3)) for model in FIVE}
 
 
 # What a training leaves
@@ -66,14 +63,9 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize("model", FIVE)
 def test_a_training_leaves_weights_losses_and_snapshots(trained, model):
-    _, folder = trained[model]
-    assert {f.name for f in folder.iterdir()} == {
-        "weights.safetensors",
-        "losses.csv",
-        "snapshots.npy",
-        artefacts.PROVENANCE,
-    }
-    losses = pd.read_csv(folder / "losses.csv")
+    made = {"weights.safetensors", "losses.csv", "snapshots.npy"}
+    assert {f.name for f in trained[model].iterdir()} == made | {jobs.PROVENANCE}
+    losses = pd.read_csv(trained[model] / "losses.csv")
     assert losses["step"].tolist() == [1, 10, 20]
     others = {"step", "discriminator_mri", "discriminator_us"} | ({"classifier"} if "domain" in losses else set())
     assert set(losses) == others | set(MODELS[model].WEIGHTS)
@@ -82,7 +74,7 @@ def test_a_training_leaves_weights_losses_and_snapshots(trained, model):
 
 @pytest.mark.parametrize("model", FIVE)
 def test_snapshots_run_from_the_untrained_network_to_the_restored_one(trained, model):
-    _, folder = trained[model]
+    folder = trained[model]
     snapshots, show = np.load(folder / "snapshots.npy"), pictures(3, 3)
     assert snapshots.shape == (len(small().snapshot_steps()), 3, SIZE, SIZE)
     assert snapshots.dtype == np.uint8
@@ -95,10 +87,8 @@ def test_snapshots_run_from_the_untrained_network_to_the_restored_one(trained, m
 
 
 def test_the_same_run_twice_is_the_same_bytes_and_another_seed_is_not(trained, store):
-    spec, folder = trained["cyclegan"]
-    deposit()
-    again = artefacts.ensure(spec)
-    other = artefacts.ensure(training.translator_spec("cyclegan", deposit(), small(), 4))
+    folder = trained["cyclegan"]
+    again, other = (fit(translator("cyclegan", IMAGES, small(), seed)) for seed in (3, 4))
     for name in ("weights.safetensors", "losses.csv", "snapshots.npy"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
         assert (other / name).read_bytes() != (folder / name).read_bytes()
@@ -278,8 +268,8 @@ def test_settings_come_from_the_profile_and_survive_json(profile):
 
 KILLED = """
 import os, signal
-from ecsupport.core import artefacts
-from tests.test_translation_training import deposit, small
+from making import fit, translator
+from test_translation_training import IMAGES, small
 from ecsupport.translation import training
 step = training.TranslatorTraining.take_step
 def dying(self):
@@ -287,31 +277,26 @@ def dying(self):
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self)
 training.TranslatorTraining.take_step = dying
-artefacts.ensure(training.translator_spec("sg_cyclegan", deposit(), small(steps=40), 3))
+fit(translator("sg_cyclegan", IMAGES, small(steps=40), 3))
 """
 
 
 def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, monkeypatch):
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "whole"))
-    spec = training.translator_spec("sg_cyclegan", deposit(), small(steps=40), 3)
-    whole = artefacts.ensure(spec)
+    run = translator("sg_cyclegan", IMAGES, small(steps=40), 3)
+    whole = fit(run)
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "killed"))
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        cwd=Path(__file__).parents[1],
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    killed = subprocess.run([sys.executable, "-c", KILLED], check=False)
     assert killed.returncode == -signal.SIGKILL
-    (standing,) = tmp_path.glob("killed/store/translator/*.resumable/checkpoint.pt")
+    standing = run.place.with_suffix(".making") / "checkpoint.pt"
     state = torch.load(standing, weights_only=True)["state"]
     assert state["step"] == 4  # one in two is kept
     (standing.parent / ".checkpoint-torn.pt").write_bytes(b"half")  # as if it had been writing the next
     taken = []
     step = training.TranslatorTraining.take_step
     monkeypatch.setattr(training.TranslatorTraining, "take_step", lambda run: taken.append(run.step) or step(run))
-    resumed = artefacts.ensure(spec)
+    resumed = fit(run)
     assert taken[0] == state["step"]
     assert {f.name for f in resumed.iterdir()} == {f.name for f in whole.iterdir()}
     for name in ("weights.safetensors", "losses.csv", "snapshots.npy"):
@@ -319,12 +304,11 @@ def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, m
 
 
 def test_a_truncated_checkpoint_makes_the_training_begin_anew(trained, store, capsys):
-    spec, folder = trained["cyclegan"]
-    deposit()
-    torn = artefacts.place(spec)[0].with_suffix(".resumable") / "checkpoint.pt"
+    run, folder = translator("cyclegan", IMAGES, small(), 3), trained["cyclegan"]
+    torn = run.place.with_suffix(".making") / "checkpoint.pt"
     torn.parent.mkdir(parents=True)
     torn.write_bytes((folder / "weights.safetensors").read_bytes()[:1000])
-    again = artefacts.ensure(spec)
+    again = fit(run)
     assert capsys.readouterr().err == f"{torn} was truncated or altered, so this training begins anew\n"
     assert (again / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
 
@@ -353,16 +337,15 @@ def poison_images(monkeypatch, step):
 
 @pytest.mark.parametrize("poison", [poison_weights, poison_images])
 def test_a_nan_stops_the_training_and_the_last_good_checkpoint_stands(store, monkeypatch, poison):
-    spec = training.translator_spec("sg_cyclegan", deposit(), small(), 3)
+    run = translator("sg_cyclegan", IMAGES, small(), 3)
     with monkeypatch.context() as patch:
         poison(patch, 11)
         with pytest.raises(TrainingError, match=r"loss term 'gan' is nan at step 12.*checkpoint is .*checkpoint.pt"):
-            artefacts.ensure(spec)
-    (standing,) = store.glob("store/translator/*.resumable/checkpoint.pt")
-    state = torch.load(standing, weights_only=True)["state"]
+            fit(run)
+    state = torch.load(run.place.with_suffix(".making") / "checkpoint.pt", weights_only=True)["state"]
     assert state["step"] == 11
     assert all(p.isfinite().all() for p in state["networks"].values())
-    assert (artefacts.ensure(spec) / "weights.safetensors").is_file()  # without the poison it goes on
+    assert (fit(run) / "weights.safetensors").is_file()  # without the poison it goes on
 
 
 def test_weights_that_became_nan_after_the_last_loss_are_not_saved(store, monkeypatch):
@@ -377,13 +360,13 @@ def test_weights_that_became_nan_after_the_last_loss_are_not_saved(store, monkey
 
     monkeypatch.setattr(training.TranslatorTraining, "take_step", poisoned)
     with pytest.raises(TrainingError, match=r"'weights' is nan at step 20"):
-        artefacts.ensure(training.translator_spec("cyclegan", deposit(), small(), 3))
+        fit(translator("cyclegan", IMAGES, small(), 3))
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_other(monkeypatch, model):
+def test_a_raised_revision_makes_another_job_of_all_that_use_it_and_of_no_other(monkeypatch, model):
     def key(**switches):
-        return training.translator_spec(model, "some deposit", small(**switches), 3).key()
+        return translator(model, IMAGES, small(**switches), 3).key
 
     before, with_regions = key(), key(dynamic_regions=True)
     for name, kind in MODELS.items():
@@ -397,16 +380,12 @@ def test_a_raised_revision_makes_another_artefact_of_all_that_use_it_and_of_no_o
             assert key(dynamic_regions=True) != with_regions
 
 
-def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path, store):
-    name = deposit()
-    settings = small()
-    training_state = training.TranslatorTraining(
-        training.start("cyclegan", settings, 3), artefacts.withdraw(name), 3
-    ).state()
-    configuration = {"model": "cyclegan", "data": name, "settings": settings.to_json(), "seed": 4}
-    core_training.save(tmp_path / "checkpoint.pt", configuration, training_state)
+def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path):
+    state = training.TranslatorTraining(training.start("cyclegan", small(), 3), IMAGES, 3).state()
+    configuration = {"model": "cyclegan", "data": "some", "settings": small().to_json(), "seed": 4, "revision": {}}
+    core_training.save(tmp_path / "checkpoint.pt", configuration, state)
     with pytest.raises(UserError, match=r"checkpoint of another configuration: seed was 4 and is now 3. Remove it"):
-        training.train(tmp_path, "cyclegan", name, settings.to_json(), 3, "cpu", {})
+        training.train(tmp_path, IMAGES, device="cpu", **configuration | {"seed": 3})
 
 
 @pytest.mark.parametrize(
@@ -421,46 +400,13 @@ def test_a_checkpoint_of_another_configuration_is_one_message(tmp_path, store):
 )
 def test_unsuitable_images_are_one_message(store, wrong, message):
     arrays = {"mri": pictures(1, 4), "us": pictures(2, 4), "show": pictures(3, 1)} | wrong
-    name = artefacts.deposit(**{key: array for key, array in arrays.items() if array is not None})
+    given = {key: array for key, array in arrays.items() if array is not None}
     with pytest.raises(UserError, match=message):
-        artefacts.ensure(training.translator_spec("cyclegan", name, small(), 1))
+        fit(translator("cyclegan", given, small(), 1))
 
 
 def test_a_snapshot_does_not_change_what_is_learnt(store):
     often = dataclasses.replace(small(), snapshots=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0))
-    found = [artefacts.ensure(training.translator_spec("cyclegan", deposit(), s, 3)) for s in (small(), often)]
+    found = [fit(translator("cyclegan", IMAGES, settings, 3)) for settings in (small(), often)]
     one, other = (training.restore(folder).state_dict() for folder in found)
     assert all(torch.equal(one[key], other[key]) for key in one)
-
-
-# Synthetic images
-
-
-def test_synthetic_images_are_files_in_a_manifest_that_the_cohort_loads(trained, monkeypatch):
-    spec, folder = trained["sg_cyclegan"]
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(folder.parents[2]))
-    mri = pictures(6, 4)
-    rows = pd.DataFrame([
-        {
-            "image": f"v/M{i}/mri/0", "patient_id": f"M{i}", "centre": "centre_1", "modality": "mri",
-            "sequence": "t2", "diagnosis": "carcinoma", "invasion_depth": 0.25 * i, "visible": i > 1,
-            "label": i % 2, "split": "test", "source": "phantom", "hash": "0",
-        }
-        for i in range(4)
-    ])  # fmt: skip
-    made = artefacts.ensure(synthesis.synthetic_spec(spec, rows, mri))
-    listed = pd.read_csv(made / "manifest.csv")
-    assert tuple(listed) == COLUMNS
-    kept = ["patient_id", "centre", "sequence", "diagnosis", "invasion_depth", "visible", "label"]
-    pd.testing.assert_frame_equal(listed[kept], rows[kept])
-    assert set(listed["modality"]) == {"us"}
-    assert set(listed["source"]) == {"synthetic"}
-    assert set(listed["split"]) == {"test"}  # where the patient of the MRI stands
-    assert listed["hash"].tolist() == [artefacts.sha256(made / name) for name in listed["image"]]
-    loaded = cohort_images.load(listed, SIZE, manifest=made / "manifest.csv")
-    assert np.array_equal(loaded, translate(training.restore(folder), mri, ("synthetic", 3)))
-    assert to_tensor(loaded).std() > 0
-    with pytest.raises(ValueError, match=r"4 rows and 3 images"):
-        synthesis.synthetic_spec(spec, rows, mri[:3])
-    with pytest.raises(ValueError, match=r"all of them MRI"):
-        synthesis.synthetic_spec(spec, rows.assign(modality="us"), mri)

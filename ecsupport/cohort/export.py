@@ -9,15 +9,16 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from ecsupport.cohort import images as pixels
+from ecsupport.cohort.images import render
 from ecsupport.cohort.manifest import COLUMNS
+from ecsupport.core import progress
 from ecsupport.core.errors import UserError
 
 MANIFEST = "manifest.csv"
 LEFT_OUT = ("source", "hash")  # a person's manifest has none; reading it finds them
 
 
-def export(images: pd.DataFrame, folder: Path, size: int, workers: int = 1) -> Path:
+def export(images: pd.DataFrame, folder: Path, size: int) -> Path:
     """Write a phantom manifest's images as PNG files beside a `manifest.csv`; returns the path of the latter.
 
     Pictures are (size, size), 8-bit grey, and stand in `<modality>/<patient_id>`. The folder is whole or absent.
@@ -31,15 +32,11 @@ def export(images: pd.DataFrame, folder: Path, size: int, workers: int = 1) -> P
     making = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     making.mkdir()
     try:
-        step = pixels.BLOCK * workers
-        for start in range(0, len(images), step):
-            block = pixels.load(images.iloc[start : start + step], size, workers=workers)  # (N, size, size)
-            with _naming(folder):
-                for name, picture in zip(names[start : start + step], block, strict=True):
-                    (making / name).parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(picture).save(making / name)
         columns = [column for column in COLUMNS if column not in LEFT_OUT]
         with _naming(folder):
+            for name, phantom in zip(names, progress.bar(images["image"].tolist(), "images"), strict=True):
+                (making / name).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(render(phantom, size)).save(making / name)
             images.assign(image=names)[columns].to_csv(making / MANIFEST, index=False, lineterminator="\n")
         making.rename(folder)  # takes the place of an empty folder too
     finally:

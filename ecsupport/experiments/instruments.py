@@ -46,7 +46,7 @@ def _instrument(run: Run, name: str, make: object, recipe: dict, given: dict[str
 
 def _train_extractor(folder: Path, job: Job) -> None:
     content = {"image": cohort.open_pool(job.inputs["pixels"].folder).images, **job.given}
-    features.train(folder, job.name, device=job.device, content=content, **job.recipe)
+    features.train(folder, content, job.recipe["steps"], job.recipe["seed"], job.recipe["tasks"], job.device)
 
 
 def _train_segmenter(folder: Path, job: Job) -> None:
@@ -54,5 +54,4 @@ def _train_segmenter(folder: Path, job: Job) -> None:
     rows = job.given["rows"]
     known = structures.known(pool.rows.iloc[rows], job.recipe["size"])
     content = {"image": pool.images[rows], "labels": known.labels, "invasion": known.visible.astype(np.int64)}
-    steps, seed = job.recipe["steps"], job.recipe["seed"]
-    segmenter.train(folder, job.name, steps, seed, job.device, segmenter.REVISION, content)
+    segmenter.train(folder, content, job.recipe["steps"], job.recipe["seed"], job.device)

@@ -60,7 +60,7 @@ def translators(run: Run) -> dict[tuple[str, int], Job]:
 
 
 def translator(run: Run, model: str, seed: int) -> Job:
-    """A trained translator: weights.safetensors, losses.csv and snapshots.npy, see `training.translator_spec`."""
+    """A trained translator: weights.safetensors, losses.csv and snapshots.npy, see `training.train`."""
     size = run.profile.translation
     settings = Settings.of(size)
     work = settings.steps * settings.batch * (size.image_size / 64) ** 2 * (size.width / 16) ** 2

@@ -5,11 +5,8 @@ split. The third task matters most: a network that has seen MRI and need not tel
 both for the same, and rates raw MRI closer to ultrasound than blurred ultrasound.
 """
 
-import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from ecsupport.core import progress
-from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
+from ecsupport.core import jobs, progress
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import demand_finite, load_weights, reproducible, save_weights, torch_generator
@@ -69,36 +65,23 @@ class Extractor(nn.Module):
         return {task: head(features) for task, head in self.heads.items()}
 
 
-def extractor_spec(data: str, steps: int, seed: int, tasks: tuple[str, ...] = TASKS, device: str = "cpu") -> Spec:
-    """The trained extractor as an artefact.
-
-    data: the deposit of image (N, S, S) uint8 and of centre, diagnosis and modality, (N,) whole numbers from 0
-    tasks: the heads that are trained; fewer than TASKS only to show what an unfit instrument does
-    """
-    arguments = {"data": data, "steps": steps, "seed": seed, "tasks": list(tasks), "device": device}
-    arguments["revision"] = REVISION
-    return Spec("extractor", train, arguments)
-
-
 def train(
     folder: Path,
-    data: str,
+    content: Mapping[str, np.ndarray],
     steps: int,
     seed: int,
-    tasks: list[str],
-    device: str,
-    revision: int,
-    content: Mapping[str, np.ndarray] | None = None,
+    tasks: Sequence[str] = TASKS,
+    device: str = "cpu",
 ) -> None:
     """Train on the sum of the tasks' cross-entropies and write weights.safetensors.
 
-    content: what the deposit of `extractor_spec` holds, by default that of the name `data`.
+    content: image (N, S, S) uint8 and for each task (N,) whole numbers from 0
+    tasks: the heads that are trained; fewer than TASKS only to show what an unfit instrument does
 
     Adam, rate falling to 0 along a cosine; batches drawn with replacement, mirrored, and slightly changed in gain,
     offset and noise: without that the features answer to a little noise as if it were another modality.
     UserError for images other than (N, S, S) uint8 or too small; TrainingError at the first NaN.
     """
-    content = withdraw(data) if content is None else content
     images = torch.from_numpy(np.array(demand_grey(content["image"])))
     labels = {task: torch.from_numpy(np.array(content[task], dtype=np.int64)) for task in tasks}
     where = find_device(device)
@@ -125,13 +108,12 @@ def start(classes: Mapping[str, int], seed: int) -> Extractor:
 
 
 def restore(folder: Path) -> Extractor:
-    """The extractor of a finished artefact, on the cpu, ready to measure."""
-    made = json.loads((folder / PROVENANCE).read_text())
+    """The extractor of a made job, on the cpu, ready to measure."""
     weights = load_weights(folder / "weights.safetensors")
     classes = {
         name.split(".")[1]: len(bias) for name, bias in weights.items() if name.startswith("heads.") and "bias" in name
     }
-    network = start(classes, (made.get("arguments") or made["recipe"])["seed"])
+    network = start(classes, jobs.record(folder)["recipe"]["seed"])
     network.load_state_dict(weights)
     return network.eval()
 
@@ -152,39 +134,19 @@ def _classes(labels: Mapping[str, Tensor]) -> dict[str, int]:
     return {task: int(numbers.max()) + 1 for task, numbers in labels.items()}
 
 
-class Blocks(Protocol):
-    """Images in blocks of (b, S, S) uint8, such as `cohort.images.stream` gives."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """The blocks in order."""
-
-
 @torch.inference_mode()
-def features(network: nn.Module, images: np.ndarray | Blocks, batch: int = 32) -> np.ndarray:
+def features(network: nn.Module, images: np.ndarray, batch: int = 32) -> np.ndarray:
     """Features of images, `batch` at a time, on the network's device.
 
-    network: takes (B, S, S) uint8, gives (B, d);  images: (N, S, S) uint8, or blocks, of which one is held at a time
+    network: takes (B, S, S) uint8, gives (B, d);  images: (N, S, S) uint8, of which one batch is read at a time
     Returns (N, d) float64. UserError for any other array, and for none: no image does not tell d.
     """
-    where, batches = next(network.parameters()).device, math.ceil(len(images) / batch)
+    if not len(demand_grey(images)):
+        raise UserError("there are 0 images. Give at least one")
+    where, found = next(network.parameters()).device, None
     # written into one array: a list of small ones would lie scattered between the network's, and keep their memory
-    found, done = np.empty((0, 0)), 0
-    for part in progress.bar(_batches(images, batch), "features", batches):
-        values = network(part.to(where)).cpu().numpy()
-        if not done:
-            found = np.empty((len(images), values.shape[1]))
-        found[done : done + len(values)] = values
-        done += len(values)
-    if not done or done != len(images):
-        raise UserError(f"blocks of {done} images in all, expected {len(images)} and more than 0. Give at least one")
+    for begin in progress.bar(range(0, len(images), batch), "features"):
+        values = network(torch.from_numpy(np.array(images[begin : begin + batch])).to(where)).cpu().numpy()
+        found = np.empty((len(images), values.shape[1])) if found is None else found
+        found[begin : begin + batch] = values
     return found
-
-
-def _batches(images: np.ndarray | Blocks, batch: int) -> Iterator[Tensor]:
-    for block in [images] if isinstance(images, np.ndarray) else images:
-        demand_grey(block)
-        for start in range(0, len(block), batch):
-            yield torch.from_numpy(np.array(block[start : start + batch]))

@@ -5,7 +5,6 @@ from ultrasound of the instrument patients alone, who belong to no split. What i
 what a translation shows as ultrasound; what still looks like MRI it cannot read.
 """
 
-import json
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +16,7 @@ from torch.nn import functional
 from torch.nn.utils import skip_init
 
 from ecsupport.cohort.structures import STRUCTURES, Reading
-from ecsupport.core import progress
-from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
+from ecsupport.core import jobs, progress
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import demand_finite, load_weights, reproducible, save_weights, torch_generator
@@ -87,35 +85,17 @@ class Segmenter(nn.Module):
         return structures, self.judge(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))[:, 0]  # (B, 1) -> (B,)
 
 
-def segmenter_spec(data: str, steps: int, seed: int, device: str = "cpu") -> Spec:
-    """The trained segmenter as an artefact.
-
-    data: the deposit of image (N, S, S) uint8, labels (N, S, S) uint8 and invasion (N,) int64, 1 where the view shows
-    invasion; see `cohort.structures.known`
-    """
-    arguments = {"data": data, "steps": steps, "seed": seed, "device": device, "revision": REVISION}
-    return Spec("segmenter", train, arguments)
-
-
-def train(
-    folder: Path,
-    data: str,
-    steps: int,
-    seed: int,
-    device: str,
-    revision: int,
-    content: Mapping[str, np.ndarray] | None = None,
-) -> None:
+def train(folder: Path, content: Mapping[str, np.ndarray], steps: int, seed: int, device: str = "cpu") -> None:
     """Train both heads on the sum of their losses and write weights.safetensors.
 
-    content: what the deposit of `segmenter_spec` holds, by default that of the name `data`.
+    content: image and labels (N, S, S) uint8, and invasion (N,) int64, 1 where the view shows invasion; see
+    `cohort.structures.known`
 
     Structures: cross-entropy of pixels, and 1 less the mean soft Dice of structures, without which thin ones count
     for little; invasion: binary cross-entropy. Adam, rate falling to 0 along a cosine; batches drawn with replacement,
     mirrored, turned, scaled and moved with their labels, and slightly changed in gain, offset and noise.
     UserError for images other than (N, S, S) uint8 or of a side that it cannot take; TrainingError at the first NaN.
     """
-    content = withdraw(data) if content is None else content
     demand_grey(content["image"])
     images, labels = (torch.from_numpy(np.array(content[name])) for name in ("image", "labels"))
     invasion = torch.from_numpy(np.array(content["invasion"], dtype=np.float32))
@@ -177,10 +157,9 @@ def start(side: int, seed: int) -> Segmenter:
 
 
 def restore(folder: Path) -> Segmenter:
-    """The segmenter of a finished artefact, on the cpu, ready to read images of the side that it was trained on."""
-    made = json.loads((folder / PROVENANCE).read_text())
+    """The segmenter of a made job, on the cpu, ready to read images of the side that it was trained on."""
     weights = load_weights(folder / "weights.safetensors")
-    network = start(int(weights.pop("side")), (made.get("arguments") or made["recipe"])["seed"])
+    network = start(int(weights.pop("side")), jobs.record(folder)["recipe"]["seed"])
     network.load_state_dict(weights)
     return network.eval()
 

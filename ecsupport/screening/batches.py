@@ -32,7 +32,7 @@ class Batches:
     def __init__(
         self, arrays: Mapping[str, np.ndarray], settings: Settings, seed: int, device: torch.device | str = "cpu"
     ) -> None:
-        """`arrays` of a deposit, see `training.network_spec`; what `examine` raises."""
+        """`arrays` as in `training.train`; what `examine` raises."""
         examine(arrays, settings.real_steps > 0)
         self.arrays, self.settings, self.seed, self.device = arrays, settings, seed, device
         label, real = np.asarray(arrays["label"]), np.asarray(arrays["real"])

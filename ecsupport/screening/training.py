@@ -6,7 +6,7 @@ student: students of one seed that see the same images are taught side by side b
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ecsupport.core import artefacts, progress, training
+from ecsupport.core import jobs, progress, training
 from ecsupport.core.pixels import demand_grey
-from ecsupport.screening import distillation, gradients, lsnet, selection
+from ecsupport.screening import distillation, gradients, selection
 from ecsupport.screening.batches import Batch, Batches
 from ecsupport.screening.inputs import to_input
 from ecsupport.screening.settings import STUDENTS_OWN, Settings
@@ -32,25 +32,6 @@ SCORED = 2**16  # pixels of the first layer's maps
 FILES = {"network": "weights", "teacher": "teacher"}
 
 
-def network_spec(settings: Settings, data: str, seed: int, device: str = "cpu") -> artefacts.Spec:
-    """The trained network as an artefact: weights.safetensors, teacher.safetensors where there is one, history.csv.
-
-    `data` names a deposit with image (N, S, S) uint8, label (N,) int64, real (N,) bool, validation_image and
-    validation_label. A run that was killed goes on where it stopped, to the same bits (on the CPU).
-    A run that shares the first phase of its own seed is the run from scratch, and one artefact with it.
-    The column `chosen` marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
-    weights_auc.safetensors with the column chosen_auc, and so on. The `revision` of each part of the arithmetic is
-    among its arguments.
-    """
-    if settings.shared_start == seed:
-        settings = replace(settings, shared_start=None)
-    arguments = {"settings": asdict(settings), "data": data, "seed": seed, "device": device}
-    arguments["revision"] = {"training": REVISION, **lsnet.revisions(settings.network, settings.variant)}
-    if settings.taught:
-        arguments["revision"] |= {"distillation": distillation.REVISION, **lsnet.revisions("teacher")}
-    return artefacts.Spec("screening", train, arguments, True, teaching(**arguments), train_together)
-
-
 def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str, **_: object) -> str:
     """Names the teacher of a run: runs of one name see the same images, and its teacher, in the same order.
 
@@ -61,28 +42,31 @@ def teaching(settings: Mapping[str, Any], data: str, seed: int, device: str, **_
     return json.dumps([common, data, seed, device], sort_keys=True) if settings.taught else ""
 
 
-def train(folder: Path, **arguments: Any) -> None:
-    """Train a network, and its teacher where it has one, on a deposit; arguments, and what is left: `network_spec`.
+def train(folder: Path, arrays: Mapping[str, Any], **arguments: Any) -> None:
+    """Train a network, and its teacher where it has one, into `folder`; a killed run goes on to the same bits there.
 
+    arrays: image (N, S, S) uint8, label (N,) int64, real (N,) bool, validation_image and validation_label.
+    arguments: settings, as a mapping, seed and device; data, which names the arrays, and the revision of each part of
+    the arithmetic: a checkpoint belongs to all of these.
+
+    Leaves weights.safetensors, teacher.safetensors where there is a teacher, and history.csv, whose column `chosen`
+    marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
+    weights_auc.safetensors with the column chosen_auc, and so on.
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number.
     """
-    for _ in train_together([(folder, arguments)]):
+    for _ in train_together([(folder, arguments)], arrays):
         pass
 
 
-def train_together(
-    wanted: Sequence[tuple[Path, Mapping[str, Any]]], arrays: Mapping[str, Any] | None = None
-) -> Iterator[Path]:
+def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]], arrays: Mapping[str, Any]) -> Iterator[Path]:
     """Train students of one teacher side by side: folders, each with arguments of `train`; yields each when whole.
 
-    arrays: what is trained on, by default the deposit that `data` names; see `network_spec`.
     One whose loss is not a finite number leaves the others alone: its TrainingError is raised when they are done.
     ValueError for arguments of which `teaching` differs, or of several runs without a teacher.
     """
     if len(wanted) > 1 and ("" in (names := {teaching(**arguments) for _, arguments in wanted}) or len(names) > 1):
         raise ValueError("these runs have different teachers or none, expected the students of one")
-    arrays = artefacts.withdraw(wanted[0][1]["data"]) if arrays is None else arrays
     errors: list[training.TrainingError] = []
     with training.reproducible(1):
         runs = []
@@ -161,9 +145,9 @@ class ScreeningTraining:
     """A training run under way: student, teacher, targets, history, and the weights that are best so far."""
 
     def __init__(
-        self, folder: Path, settings: Settings, arrays: dict[str, np.ndarray], seed: int, device: str, **others: Any
+        self, folder: Path, settings: Settings, arrays: Mapping[str, Any], seed: int, device: str, **others: Any
     ) -> None:
-        """`others`: what else its checkpoints belong to, data and revision of `network_spec`."""
+        """`others`: what else its checkpoints belong to, data and revision of `train`."""
         self.settings, self.arrays, self.seed, self.folder = settings, arrays, seed, folder
         self.configuration = {**asdict(settings), "seed": seed, "device": device, **others}
         self.device = training.device(device)
@@ -289,15 +273,14 @@ def file_name(role: str, rule: str) -> str:
 
 
 def restore(folder: Path, role: str = "network", device: str = "cpu", rule: str | None = None) -> nn.Module:
-    """The trained network of an artefact, in eval mode; `role` teacher for its teacher.
+    """The trained network of a made job, in eval mode; `role` teacher for its teacher.
 
     rule: whose weights, by default those of the first rule of the settings. UserError where there are none.
     """
-    made = json.loads((folder / artefacts.PROVENANCE).read_text())
-    arguments = made.get("arguments") or made["recipe"]
-    settings = Settings(**arguments["settings"])
+    recipe = jobs.record(folder)["recipe"]
+    settings = Settings(**recipe["settings"])
     name = settings.network if role == "network" else "teacher"
-    network = settings.build(name, settings.seed_at(0, arguments["seed"]))  # which names random keys too
+    network = settings.build(name, settings.seed_at(0, recipe["seed"]))  # which names random keys too
     network.load_state_dict(training.load_weights(folder / file_name(role, rule or settings.rules[0])))
     return network.to(training.device(device)).eval()
 

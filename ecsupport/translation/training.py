@@ -5,7 +5,6 @@ Data order, augmentation and noise are pure functions of seed and step, so that 
 
 import csv
 import dataclasses
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ecsupport.core import progress
-from ecsupport.core.artefacts import PROVENANCE, Spec, withdraw
+from ecsupport.core import jobs, progress
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import (
@@ -32,7 +30,7 @@ from ecsupport.core.training import device as find_device
 from ecsupport.translation.inference import to_tensor, translate
 from ecsupport.translation.interface import Terms, Translator
 from ecsupport.translation.losses import ImagePool
-from ecsupport.translation.models import build, revisions
+from ecsupport.translation.models import build
 from ecsupport.translation.settings import Settings
 
 REVISION = 1  # Algorithm 1: batches, augmentation, image pool, Adam and its schedule
@@ -42,23 +40,10 @@ CHECKPOINTS = 20  # in a run
 WEIGHTS = "weights.safetensors"
 
 
-def translator_spec(model: str, data: str, settings: Settings, seed: int, device: str = "cpu") -> Spec:
-    """The trained translator `model` as an artefact; `data` is the deposit of mri, us and show, (N, H, W) uint8 each.
-
-    It holds weights.safetensors, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
-    ultrasound images into which the K MRI of `show` are translated at `settings.snapshot_steps()`. The `revision` of
-    each part of the arithmetic is among its arguments.
-    """
-    arguments = {"model": model, "data": data, "settings": settings.to_json(), "seed": seed, "device": device}
-    arguments["revision"] = {"training": REVISION, **revisions(model, settings)}
-    return Spec("translator", train, arguments, resumable=True)
-
-
 def restore(folder: Path, untrained: bool = False) -> Translator:
-    """The translator of a finished artefact, on the cpu; `untrained` gives the weights that it started from."""
-    made = json.loads((folder / PROVENANCE).read_text())
-    arguments = made.get("arguments") or made["recipe"]
-    translator = start(arguments["model"], Settings.from_json(arguments["settings"]), arguments["seed"])
+    """The translator of a made job, on the cpu; `untrained` gives the weights that it started from."""
+    recipe = jobs.record(folder)["recipe"]
+    translator = start(recipe["model"], Settings.from_json(recipe["settings"]), recipe["seed"])
     if not untrained:
         translator.load_state_dict(load_weights(folder / WEIGHTS))
     return translator
@@ -78,17 +63,21 @@ def placed(translator: Translator, device: torch.device) -> Translator:
 
 def train(
     folder: Path,
+    images: Mapping[str, np.ndarray],
+    *,
     model: str,
     data: str,
     settings: Mapping[str, Any],
     seed: int,
     device: str,
     revision: Mapping[str, int],
-    images: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Algorithm 1: train a translator on unpaired images, into `folder` (see `translator_spec`).
+    """Algorithm 1: train a translator on unpaired images, mri, us and show, (N, H, W) uint8 each.
 
-    images: mri, us and show, (N, H, W) uint8; by default the deposit that `data` names.
+    data names the images, revision each part of the arithmetic: a checkpoint belongs to these too.
+
+    Leaves weights.safetensors, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
+    ultrasound images into which the K MRI of `show` are translated at `settings.snapshot_steps()`.
 
     For every batch of MRI x and ultrasound y, with p the share of the run that is done:
     1. Discriminators and domain classifier frozen: translate x and y, translate back, pass each through the generator
@@ -101,7 +90,6 @@ def train(
     UserError for images that do not suit the settings.
     """
     s = Settings.from_json(settings)
-    images = withdraw(data) if images is None else images
     check_images(images, s)
     configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed, "revision": revision}
     checkpoint = folder / "checkpoint.pt"
@@ -260,7 +248,7 @@ def check_images(images: Mapping[str, np.ndarray], settings: Settings) -> None:
     """UserError where the images are no grey levels of 8 bits, not of the settings' size, or fewer than a batch."""
     for name in ("mri", "us", "show"):
         if name not in images:
-            raise UserError(f"the deposit has no array {name!r}. Deposit mri, us and show")
+            raise UserError(f"there is no array {name!r}. Give mri, us and show")
         found = demand_grey(images[name], settings.image_size, name)
         if name != "show" and len(found) < settings.batch:
             raise UserError(
