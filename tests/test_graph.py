@@ -1,6 +1,5 @@
 """The graph of lacking jobs: every job in one unit, units wait for what they read, and nothing long starts unasked."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from making import fit, translator
 from ecsupport.core import jobs, profiles
 from ecsupport.core import training as core_training
 from ecsupport.core.errors import UserError
-from ecsupport.core.training import TrainingError, torch_generator
+from ecsupport.core.training import TrainingError, load_weights, torch_generator
 from ecsupport.translation import blocks, released, training
 from ecsupport.translation.inference import translate
 from ecsupport.translation.models import MODELS
@@ -63,7 +64,7 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize("model", FIVE)
 def test_a_training_leaves_weights_losses_and_snapshots(trained, model):
-    made = {"weights.safetensors", "losses.csv", "snapshots.npy"}
+    made = {"mri_to_us.safetensors", "weights.safetensors", "losses.csv", "snapshots.npy"}
     assert {f.name for f in trained[model].iterdir()} == made | {jobs.PROVENANCE}
     losses = pd.read_csv(trained[model] / "losses.csv")
     assert losses["step"].tolist() == [1, 10, 20]
@@ -86,10 +87,23 @@ def test_snapshots_run_from_the_untrained_network_to_the_restored_one(trained, m
     assert not end.training
 
 
+@pytest.mark.parametrize("model", FIVE)
+def test_the_generator_alone_translates_as_the_whole_does(trained, tmp_path, model):
+    """An archive keeps the file of that direction, and no discriminator."""
+    for name in (jobs.PROVENANCE, training.GENERATOR):
+        shutil.copy(trained[model] / name, tmp_path)
+    alone, whole = training.restore(tmp_path, generator_alone=True), training.restore(trained[model])
+    show = pictures(3, 3)
+    np.testing.assert_array_equal(translate(alone, show, ("alone",)), translate(whole, show, ("alone",)))
+    counted = sum(value.numel() for value in load_weights(tmp_path / training.GENERATOR).values())
+    assert counted >= whole.parameter_report()["mri_to_us"]
+    assert not [name for name in load_weights(tmp_path / training.GENERATOR) if "discriminators" in name]
+
+
 def test_the_same_run_twice_is_the_same_bytes_and_another_seed_is_not(trained, store):
     folder = trained["cyclegan"]
     again, other = (fit(translator("cyclegan", IMAGES, small(), seed)) for seed in (3, 4))
-    for name in ("weights.safetensors", "losses.csv", "snapshots.npy"):
+    for name in ("mri_to_us.safetensors", "weights.safetensors", "losses.csv", "snapshots.npy"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
         assert (other / name).read_bytes() != (folder / name).read_bytes()
 
@@ -299,7 +313,7 @@ def test_a_killed_training_ends_in_the_same_bits_as_one_that_was_not(tmp_path, m
     resumed = fit(run)
     assert taken[0] == state["step"]
     assert {f.name for f in resumed.iterdir()} == {f.name for f in whole.iterdir()}
-    for name in ("weights.safetensors", "losses.csv", "snapshots.npy"):
+    for name in ("mri_to_us.safetensors", "weights.safetensors", "losses.csv", "snapshots.npy"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
 

@@ -60,7 +60,7 @@ def translators(run: Run) -> dict[tuple[str, int], Job]:
 
 
 def translator(run: Run, model: str, seed: int) -> Job:
-    """A trained translator: weights.safetensors, losses.csv and snapshots.npy, see `training.train`."""
+    """A trained translator, see `training.train`; the archive has SG-CycleGAN's way from MRI to ultrasound too."""
     size = run.profile.translation
     settings = Settings.of(size)
     work = settings.steps * settings.batch * (size.image_size / 64) ** 2 * (size.width / 16) ** 2
@@ -78,7 +78,7 @@ def translator(run: Run, model: str, seed: int) -> Job:
         minutes=work / 4 / STEPS_A_SECOND / 60,
         memory=1.5 * max(1, size.image_size / 64) ** 2,
         device=run.profile.device,
-        archived=("losses.csv", "snapshots.npy"),
+        archived=("losses.csv", "snapshots.npy", *([training.GENERATOR] if model == "sg_cyclegan" else [])),
     )
 
 

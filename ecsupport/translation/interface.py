@@ -63,6 +63,11 @@ class Translator(nn.Module, ABC):
     def path(self, direction: str) -> tuple[nn.Module, ...]:
         """The networks of a direction, in the order in which an image passes them."""
 
+    def names(self, direction: str) -> list[str]:
+        """Names, in the state dictionary, of the weights of a direction."""
+        passed = [name for name, module in self.named_modules() if any(module is one for one in self.path(direction))]
+        return [name for name in self.state_dict() if name.startswith(tuple(f"{one}." for one in passed))]
+
     @abstractmethod
     def generator_step(
         self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None

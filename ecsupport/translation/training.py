@@ -33,19 +33,23 @@ from ecsupport.translation.losses import ImagePool
 from ecsupport.translation.models import build
 from ecsupport.translation.settings import Settings
 
-REVISION = 1  # Algorithm 1: batches, augmentation, image pool, Adam and its schedule
+REVISION = 2  # Algorithm 1: batches, augmentation, image pool, Adam and its schedule; since 2 in two files
 ENLARGED = 1.12  # side before the random crop, in units of the side after it
 LOG_EVERY = 10  # steps
 CHECKPOINTS = 20  # in a run
-WEIGHTS = "weights.safetensors"
+GENERATOR, WEIGHTS = "mri_to_us.safetensors", "weights.safetensors"  # what turns MRI into ultrasound; all else
 
 
-def restore(folder: Path, untrained: bool = False) -> Translator:
-    """The translator of a made job, on the cpu; `untrained` gives the weights that it started from."""
+def restore(folder: Path, untrained: bool = False, generator_alone: bool = False) -> Translator:
+    """The translator of a made job, on the cpu; `untrained` gives the weights that it started from.
+
+    generator_alone: with trained weights for MRI to ultrasound only, which is all that an archive holds.
+    """
     recipe = jobs.record(folder)["recipe"]
     translator = start(recipe["model"], Settings.from_json(recipe["settings"]), recipe["seed"])
     if not untrained:
-        translator.load_state_dict(load_weights(folder / WEIGHTS))
+        weights = load_weights(folder / GENERATOR) | ({} if generator_alone else load_weights(folder / WEIGHTS))
+        translator.load_state_dict(weights, strict=not generator_alone)
     return translator
 
 
@@ -76,8 +80,9 @@ def train(
 
     data names the images, revision each part of the arithmetic: a checkpoint belongs to these too.
 
-    Leaves weights.safetensors, losses.csv (step, one column a term) and snapshots.npy, (times, K, H, W) uint8: the
-    ultrasound images into which the K MRI of `show` are translated at `settings.snapshot_steps()`.
+    Leaves mri_to_us.safetensors, weights.safetensors with all other weights, losses.csv (step, one column a term) and
+    snapshots.npy, (times, K, H, W) uint8: the ultrasound images into which the K MRI of `show` are translated at
+    `settings.snapshot_steps()`.
 
     For every batch of MRI x and ultrasound y, with p the share of the run that is done:
     1. Discriminators and domain classifier frozen: translate x and y, translate back, pass each through the generator
@@ -108,7 +113,9 @@ def train(
                     {"weights": sum(p.abs().sum() for p in run.translator.parameters())}, step + 1, checkpoint
                 )
                 save(checkpoint, configuration, run.state())
-    save_weights(folder / WEIGHTS, run.translator.to("cpu").state_dict())
+    weights, to_us = run.translator.to("cpu").state_dict(), run.translator.names("mri_to_us")
+    save_weights(folder / GENERATOR, {name: weights[name] for name in to_us})
+    save_weights(folder / WEIGHTS, {name: value for name, value in weights.items() if name not in to_us})
     with (folder / "losses.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(run.losses[0]), lineterminator="\n")
         table.writeheader()
