@@ -29,6 +29,7 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
     What went wrong is left in `failed/<unit>.txt` for the owner of the run to tell.
     """
     _end_with_owner()
+    os.environ[progress.HEADLESS] = "1"  # a line a job, since other units speak too
     from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
     from ecsupport.experiments import catalogue  # noqa: PLC0415 - and torch
 

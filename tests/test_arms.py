@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecsupport.core import artefacts
 from ecsupport.core.seeds import generator
 from ecsupport.screening import arms
 from ecsupport.screening.arms import (
@@ -16,7 +15,6 @@ from ecsupport.screening.arms import (
     REAL_ONLY,
     Labelled,
     contents,
-    deposit,
     printed,
     scarce,
     unconfounded,
@@ -38,7 +36,7 @@ def labelled(label, first=0):
 
 
 def numbers(images):
-    return images.pixels[:, 0, 0].tolist()
+    return images.images[:, 0, 0].tolist()
 
 
 REAL = labelled([1] * 3 + [0] * 9)
@@ -129,7 +127,7 @@ def test_sources_of_other_patients_are_refused():
     with pytest.raises(ValueError, match="expected the same MRI"):
         printed(REAL, {"CycleGAN": ONE, "UNIT": other}, generator("printed"))
     with pytest.raises(ValueError, match="3 images and 2 labels"):
-        Labelled(REAL.pixels[:3], REAL.label[:2])
+        Labelled(REAL.images[:3], REAL.label[:2])
 
 
 def test_what_is_missing_leaves_its_arms_out():
@@ -147,7 +145,13 @@ def test_what_is_missing_leaves_its_arms_out():
 
 def drawn(real, added, **changes):
     """Label and source (1 = added) of all images drawn in a hundred steps."""
-    arrays = artefacts.withdraw(deposit(real, added, VALIDATION))
+    arrays = {
+        "image": np.concatenate([real.images, added.images]),
+        "label": np.concatenate([real.label, added.label]),
+        "real": np.arange(len(real.label) + len(added.label)) < len(real.label),
+        "validation_image": VALIDATION.images,
+        "validation_label": VALIDATION.label,
+    }
     batches = Batches(arrays, replace(CLASSIFIER, **changes), 1)
     places = np.concatenate([batches.draw(step) for step in range(100)])
     return arrays["label"][places], 1 - arrays["real"][places].astype(int), arrays["image"][places, 0, 0]
@@ -198,7 +202,7 @@ def test_in_the_printed_protocol_real_positives_pass_for_negatives():
         return Labelled(image.astype(np.uint8), np.full(count, disc))
 
     def join(*parts):
-        return Labelled(np.concatenate([p.pixels for p in parts]), np.concatenate([p.label for p in parts]))
+        return Labelled(np.concatenate([p.images for p in parts]), np.concatenate([p.label for p in parts]))
 
     translated = join(draw(60, 1, 1), draw(60, 0, 1))
     real, test = (join(draw(count, 1, 0), draw(60, 0, 0)) for count in (20, 60))
@@ -207,13 +211,7 @@ def test_in_the_printed_protocol_real_positives_pass_for_negatives():
     called = []
     for train in (join(kept, synthetic["X"]), join(real, both)):
         patients = np.arange(len(train.label))
-        score = fit_and_score(train.pixels, train.label, patients, test.pixels, generator("fit"))
+        score = fit_and_score(train.images, train.label, patients, test.images, generator("fit"))
         called.append((score > 0.5)[test.label == 1].mean())
     assert called[0] < 0.1
     assert called[1] > 0.9
-
-
-def test_deposits_of_equal_arms_are_one():
-    added = build()
-    assert deposit(REAL, added["+ CycleGAN"], VALIDATION) == deposit(REAL, ONE.of(1), VALIDATION)
-    assert deposit(REAL, added["+ CycleGAN"], VALIDATION) != deposit(REAL, added["+ SG-CycleGAN"], VALIDATION)

@@ -73,7 +73,7 @@ def profile_file(tmp_path, monkeypatch):
         ("threads = 2", "threads = true", "threads = True should be of type int"),
         ('task = "cohort"', 'task = "stage"', "task = 'stage' is unknown. Choose one of: cohort, invasion"),
         ('precision = "float32"', 'precision = "half"', "precision = 'half' is unknown. Choose one of: float32, bf"),
-        ("minutes = 0\n", "", r"\[downstream\]: missing key 'minutes'"),
+        ("added = 150\n", "", r"\[downstream\]: missing key 'added'"),
         ("threads = 2", "threads = ", "not valid TOML"),
     ],
 )
@@ -195,10 +195,13 @@ ROOMS = {  # what each room may import beside itself: only what stands below it
     "screening": {"core", "cohort"},
     "translation": {"core", "cohort"},
     "instruments": {"core", "cohort"},
-    "experiments": {"core", "cohort", "translation", "screening", "instruments"},
+    "experiments": {"core", "cohort", "translation", "screening", "instruments", "evaluation"},
     "evaluation": {"core", "cohort"},
     "audit": {"core", "paper", "evaluation"},
-    "reporting": {"core", "paper", "cohort", "audit"},
+    "reporting": {
+        *("core", "paper", "cohort", "translation", "screening", "instruments"),
+        *("evaluation", "experiments", "audit", "bench"),
+    },
 }
 
 

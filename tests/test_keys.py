@@ -124,6 +124,16 @@ def test_zones_are_the_anatomy_of_the_test_images(made):
     np.testing.assert_allclose(table["estimate"], table["share"] - table["elsewhere"], atol=1e-12)
 
 
+def test_where_the_anatomy_is_not_known_no_zone_is_measured(made, tmp_path):
+    job = made["keys/screening/lsnet/42"]
+    own = replace(job, recipe={**job.recipe, "anatomy": None})
+    own.make(tmp_path, own)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["by_image.csv", "own.csv"]
+    for name in ("by_image.csv", "own.csv"):
+        assert (tmp_path / name).read_bytes() == job.file(name).read_bytes()
+    assert keys.table(job, "own")["share"].between(0, 1).all()
+
+
 def test_maps_are_of_two_patients_of_each_class(made):
     shown = keys.shown(RUN)
     assert shown["label"].value_counts().to_dict() == {1: 2, 0: 2}

@@ -61,8 +61,7 @@ class DownstreamSize:
     """Table 2 where positives are scarce: images of the real training set by class, and images added to it.
 
     `added` is the number of images of each class that an arm adds, `steps` of `batch` images the length of every
-    classifier's training, `rate` its highest learning rate, `stem_stride` that of the classifier, `minutes` what the
-    trainings of Tables 1 and 2 may take together on `threads` threads; 0 is no limit.
+    classifier's training, `rate` its highest learning rate, `stem_stride` that of the classifier.
     """
 
     real_positives: int
@@ -73,7 +72,6 @@ class DownstreamSize:
     steps: int
     rate: float
     validate_every: int
-    minutes: int
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,7 @@ class ScreeningSize:
     `rate_mixed`, `rate_real`: highest learning rates of the phases, 5e-4 and 5e-5 as released; few steps need higher.
 
     `instrument_steps` are those of the feature extractor, `ablation_seeds` the training seeds of Tables 4 and 5;
-    `priorities` of the arms of Tables 3 to 5 are trained (`screening.ablations`), as far as they fit into `minutes` on
-    `threads` threads; 0 is no limit.
+    `priorities` of the arms of Tables 4 and 5 are trained (`screening.ablations`).
     """
 
     stem_stride: int
@@ -98,7 +95,6 @@ class ScreeningSize:
     instrument_steps: int
     ablation_seeds: tuple[int, ...]
     priorities: int
-    minutes: int
 
 
 @dataclass(frozen=True)

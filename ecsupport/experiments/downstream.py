@@ -1,9 +1,229 @@
-"""Table 2 as jobs: the classifiers of every arm and their scores on the test patients."""
+"""Table 2 as jobs: the classifiers of every arm, trained on rows of pools, and their scores on the test patients."""
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecsupport.cohort import manifest
 from ecsupport.core.jobs import Job
+from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
+from ecsupport.core.seeds import generator
+from ecsupport.core.training import reproducible
+from ecsupport.experiments import cohort, networks, translators
+from ecsupport.experiments.tested import Tested
+from ecsupport.instruments.acceptance import match_histogram
+from ecsupport.screening import arms, lsnet, training
+from ecsupport.screening.arms import Labelled
+from ecsupport.screening.settings import Settings
+
+NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DCLGAN", "sg_cyclegan": "SG-CycleGAN"}
+UNTRANSLATED = {"MRI": ("mri", "extra"), "MRI, ultrasound's histogram": ("matched",)}
+POOLS = ("ultrasound", "mri", "extra", "matched", "translations")  # an image is the number of its pool, and its row
+PRINTED, ONCE = "as printed: ", "as printed, published schedule: SG-CycleGAN"
+RULES = ("auc", "sensitivity")  # by which weights are kept
 
 
 def read(run: Run) -> list[Job]:
     """The jobs that notebook 04 reads."""
-    return []
+    trained = classifiers(run).values()
+    return [*trained, *(scores(run, job) for job in trained)]
+
+
+def real(run: Run) -> dict[str, Labelled]:
+    """Real images: `train`, `validation` and `test`; the `scarce` training set, and `new` positives of others."""
+    rows = cohort.pool(run, "ultrasound")
+    label = manifest.target(rows, run.profile.task).to_numpy(np.int64)
+    every = Labelled(_images("ultrasound", np.arange(len(rows))), label)
+    found = {name: every.take(np.flatnonzero(rows["split"] == name)) for name in manifest.SPLITS[:3]}
+    patients = rows.loc[rows["split"] == "train", "patient_id"].to_numpy()
+    size = run.profile.downstream
+    chosen, others = arms.scarce(
+        found["train"].label, patients, size.real_positives, size.real_negatives, generator("04", "scarce")
+    )
+    return found | {"scarce": found["train"].take(chosen), "new": found["train"].take(others)}
+
+
+@cohort.once
+def sets(run: Run) -> dict[tuple[str, int], tuple[Labelled, Labelled]]:
+    """What is trained on, (real, added) images by arm and seed; see `screening.arms`.
+
+    A translator's arms have its seeds, real images alone those of SG-CycleGAN; all others the peers', and the printed
+    schedule one. Where nothing can be translated there are real images alone.
+    """
+    of, size, found = real(run), run.profile.translation, {}
+    can = translators.translatable(run)
+    for seed in size.seeds:
+        known = [name for model, name in NAMES.items() if can and seed in translators.seeds(run, model)]
+        translated = {name: _translated(run, "translations") for name in known}
+        mri = {name: _translated(run, name) for name in UNTRANSLATED} if can else {}
+        added = arms.unconfounded(of["scarce"], of["new"], translated, mri, generator("04", "arms"))
+        found |= {(arm, seed): (of["scarce"], images) for arm, images in added.items()}
+        negatives, positives = arms.printed(of["train"], translated, generator("04", "printed"))
+        found |= {(PRINTED + name, seed): (negatives, images) for name, images in positives.items()}
+    first = (f"{PRINTED}{NAMES['sg_cyclegan']}", size.seeds[0])
+    if first in found:
+        found[ONCE, size.seeds[0]] = found[first]
+    return {key: parts for key, parts in found.items() if key[1] in _seeds(run, key[0])}
+
+
+def _seeds(run: Run, arm: str) -> tuple[int, ...]:
+    many = [arms.REAL_ONLY, *(f"+ {name}{both}" for name in NAMES.values() for both in ("", ", both classes"))]
+    return run.profile.translation.seeds if arm in (*many, ONCE) else run.profile.translation.peer_seeds
+
+
+def _images(pool: str, rows: np.ndarray) -> np.ndarray:
+    return np.stack([np.full(len(rows), POOLS.index(pool)), rows], axis=1).astype(np.int64)  # (N, 2)
+
+
+def _translated(run: Run, name: str) -> Labelled:
+    """The MRI kept for training sets, of both classes: translated, or as it is in the pools of an untranslated arm."""
+    of = translators.sources(run, "training")
+    rows = pd.concat([cohort.pool(run, pool).iloc[places] for pool, places in of.items()])
+    label = manifest.target(rows, run.profile.task).to_numpy(np.int64)
+    if name == "MRI":
+        return Labelled(np.concatenate([_images(pool, places) for pool, places in of.items()]), label)
+    (pool,) = UNTRANSLATED.get(name, ("translations",))
+    return Labelled(_images(pool, np.arange(len(rows))), label)
+
+
+def classifiers(run: Run) -> dict[tuple[str, int], Job]:
+    """The classifiers by arm and seed: weights_auc.safetensors, weights_sensitivity.safetensors and history.csv."""
+    return {(arm, seed): _classifier(run, arm, seed, *parts) for (arm, seed), parts in sets(run).items()}
+
+
+def settings(run: Run, arm: str, number: int) -> Settings:
+    """How the classifier of an arm is trained on so many images: the published schedule where the arm says so."""
+    common = Settings.downstream(run.profile)
+    return Settings.published(run.profile, number, rules=common.rules) if arm == ONCE else common
+
+
+def _classifier(run: Run, arm: str, seed: int, kept: Labelled, added: Labelled) -> Job:
+    unseen = real(run)["validation"]
+    given = {"image": np.concatenate([kept.images, added.images]), "label": np.concatenate([kept.label, added.label])}
+    given |= {"real": np.arange(len(given["label"])) < len(kept.label)}
+    given |= {"validation": unseen.images[:, 1], "validation_label": unseen.label}
+    used = {"ultrasound", *(POOLS[number] for number in np.unique(given["image"][:, 0]))}
+    of = settings(run, arm, len(given["label"]))
+    return Job(
+        f"downstream/{networks.slug(arm)}/{seed}",
+        _train,
+        {
+            "settings": asdict(of) | {"rules": list(of.rules)},
+            "seed": seed,
+            "revision": {"training": training.REVISION, **lsnet.revisions(of.network, of.variant)},
+        },
+        {pool: _pool(run, pool, arm, seed) for pool in POOLS if pool in used},
+        given,
+        minutes=networks.minutes(run, of),
+        device=run.profile.device,
+        archived=("history.csv",),
+    )
+
+
+def _pool(run: Run, pool: str, arm: str, seed: int) -> Job:
+    size = run.profile.image_size
+    if pool == "translations":
+        model = next(model for model, name in NAMES.items() if name in arm.replace(",", " ").split())
+        return translators.resized(translators.translations(run, model, seed, "training"), size)
+    return matched(run) if pool == "matched" else cohort.pixels(run, pool, size)
+
+
+def matched(run: Run) -> Job:
+    """A pool of the MRI kept for training sets with the grey levels of the scarce set's ultrasound."""
+    of, size = translators.sources(run, "training"), run.profile.image_size
+    given: dict[str, Any] = {f"of_{name}": places for name, places in of.items()}
+    given["rows"] = pd.concat([cohort.pool(run, name).iloc[places] for name, places in of.items()], ignore_index=True)
+    given["like"] = real(run)["scarce"].images[:, 1]
+    return Job(
+        f"pixels/mri-with-ultrasound-histogram/{size}",
+        _match,
+        {"size": size, "revision": 1},
+        {name: cohort.pixels(run, name, size) for name in (*of, "ultrasound")},
+        given,
+        minutes=len(given["rows"]) / 6000,
+    )
+
+
+def _match(folder: Path, job: Job) -> None:
+    pools = {name: cohort.open_pool(made.folder).images for name, made in job.inputs.items()}
+    mri = [pools[name][job.given[f"of_{name}"]] for name in pools if name != "ultrasound"]
+    np.save(folder / cohort.IMAGES, match_histogram(np.concatenate(mri), pools["ultrasound"][job.given["like"]]))
+    (folder / cohort.ROWS).write_text(manifest.to_csv(job.given["rows"]), encoding="utf-8")
+
+
+def arrays(job: Job) -> dict[str, Any]:
+    """The training set of a classifier as `screening.training` takes it; no image is copied for an arm.
+
+    `real` marks the images of the real set: whatever an arm adds, copies and new real positives too, is drawn as
+    synthetic images are, so that arms differ in the images alone.
+    """
+    pools = {POOLS.index(role): cohort.open_pool(made.folder).images for role, made in job.inputs.items()}
+    images = job.given["image"]
+    parts = np.split(images, np.flatnonzero(np.diff(images[:, 0])) + 1)  # rows that follow one another in one pool
+    return {
+        "image": Rows(*((pools[part[0, 0]], part[:, 1]) for part in parts)),
+        "label": job.given["label"],
+        "real": job.given["real"],
+        "validation_image": pools[0][job.given["validation"]],
+        "validation_label": job.given["validation_label"],
+    }
+
+
+def _train(folder: Path, job: Job) -> None:
+    arguments = {**job.recipe, "data": job.key, "device": job.device}
+    for _ in training.train_together([(folder, arguments)], arrays(job)):
+        pass
+
+
+def scores(run: Run, trained: Job) -> Job:
+    """Probabilities of a classifier for the test images, scores.npz: `auc` and `sensitivity`, by the rule of choice."""
+    return Job(
+        f"scores/{trained.name}",
+        _score,
+        {"rules": list(RULES), "revision": 1},
+        {"trained": trained, "ultrasound": cohort.pixels(run, "ultrasound", run.profile.image_size)},
+        {"test": real(run)["test"].images[:, 1]},
+        minutes=0.02,
+        device=run.profile.device,
+        archived=("*",),
+    )
+
+
+def _score(folder: Path, job: Job) -> None:
+    pixels = cohort.open_pool(job.inputs["ultrasound"].folder).images[job.given["test"]]
+    trained = job.inputs["trained"].folder
+    with reproducible(1):
+        found = {
+            rule: training.predict(training.restore(trained, device=job.device, rule=rule), pixels).astype(np.float32)
+            for rule in job.recipe["rules"]
+        }
+    np.savez_compressed(folder / "scores.npz", **found)
+
+
+def tested(run: Run, rule: str) -> Tested:
+    """The test images and the scores of every arm, a row a training, with the weights that a rule kept."""
+    rows, scored = networks.patients(run, "test"), {}
+    for (arm, _), job in classifiers(run).items():
+        with np.load(scores(run, job).file("scores.npz")) as found:
+            scored.setdefault(arm, []).append(found[rule].astype(float))
+    return Tested(rows, manifest.target(rows, run.profile.task).to_numpy(), scored)
+
+
+def seeds(run: Run) -> dict[str, list[int]]:
+    """Training seeds of every arm, in the order of its scores."""
+    found: dict[str, list[int]] = {}
+    for arm, seed in classifiers(run):
+        found.setdefault(arm, []).append(seed)
+    return found
+
+
+def histories(run: Run) -> dict[str, list[pd.DataFrame]]:
+    """What validation said while the classifiers of every arm were trained."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for (arm, _), job in classifiers(run).items():
+        found.setdefault(arm, []).append(pd.read_csv(job.file("history.csv")))
+    return found

@@ -21,8 +21,7 @@ from ecsupport.screening.lsnet import Student
 from ecsupport.screening.mobilevit import tokens
 from ecsupport.screening.settings import Settings
 
-SPEED = 6.0  # test images of 64 pixels that are measured in a second, on one core
-THREADS = 2  # sums of more threads differ in their last digits, and keys of nearly equal weight with them
+SPEED = 6.0  # test images of 64 pixels that are measured in a second, on one core, at stem stride 1
 BATCH = 16
 OWN_IMAGES = 64  # of which the share of own keys is measured
 TEXT = ("chooser", "zone")
@@ -83,7 +82,7 @@ def measured(run: Run, seed: int) -> Job:
         {"seed": seed, "anatomy": phantom.REVISION if run.cohort is None else None, "revision": 1},
         {"trained": trained, "pixels": cohort.pixels(run, "ultrasound", size)},
         given,
-        minutes=len(given["test"]) / SPEED / 60 * (size / 64) ** 2,
+        minutes=len(given["test"]) / SPEED / 60 * (size / 64 / run.profile.screening.stem_stride) ** 2,
         memory=1.0 * max(1, size / 64) ** 2,
         device=run.profile.device,
         archived=("*",),
@@ -93,7 +92,7 @@ def measured(run: Run, seed: int) -> Job:
 def _measure(folder: Path, job: Job) -> None:
     pool = cohort.open_pool(job.inputs["pixels"].folder)
     images = pool.images[job.given["test"]]
-    with reproducible(THREADS):
+    with reproducible(1):
         network = training.restore(job.inputs["trained"].folder, device=job.device)
         teacher = training.restore(job.inputs["trained"].folder, "teacher", job.device)
         before = untaught(network, _settings(job), job, pool.images)
@@ -219,7 +218,7 @@ def maps(run: Run) -> Job:
 
 def _map(folder: Path, job: Job) -> None:
     images = cohort.open_pool(job.inputs["pixels"].folder).images[job.given["shown"]]
-    with reproducible(THREADS):
+    with reproducible(1):
         teacher, student = (
             training.restore(job.inputs["trained"].folder, role, job.device) for role in ("teacher", "network")
         )
@@ -254,7 +253,7 @@ def lessons(run: Run) -> Job:
 
 def _learn(folder: Path, job: Job) -> None:
     images, recipe = cohort.open_pool(job.inputs["pixels"].folder).images[job.given["shown"]], job.recipe
-    with reproducible(THREADS):
+    with reproducible(1):
         new, other = (Settings(**recipe["settings"]).build("lsnet", seed) for seed in recipe["seeds"])
         learnt = [
             gradients.lessons(new, other, images, loss, recipe["steps"]).assign(loss=loss) for loss in recipe["losses"]

@@ -41,7 +41,7 @@ def read(run: Run) -> list[Job]:
 
 def table(job: Job, name: str) -> pd.DataFrame:
     """A table that a job here made, every number as it was."""
-    return pd.read_csv(job.file(f"{name}.csv"), float_precision="round_trip")
+    return pd.read_csv(job.file(f"{name}.csv"))
 
 
 def arrays(job: Job, name: str) -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
         recipe,
         inputs,
         given,
-        minutes=_minutes(run, settings),
+        minutes=minutes(run, settings),
         memory=1.0 * max(1, run.profile.image_size / 64) ** 2,
         device=run.profile.device,
         together=training.teaching(recipe["settings"], _data(inputs, given), seed, run.profile.device),
@@ -137,7 +137,7 @@ def _train_together(wanted: Sequence[tuple[Path, Job]]) -> Iterator[Path]:
     yield from training.train_together(together, arrays(wanted[0][1]))
 
 
-def _minutes(run: Run, settings: Settings) -> float:
+def minutes(run: Run, settings: Settings) -> float:
     """Estimate, of one core: a network's rate, and its teacher's, in proportion to the pixels of the first maps."""
     area = (run.profile.image_size / 64 / settings.stem_stride) ** 2
     seconds = sum(1 / SPEED.get(name, 100) for name in [settings.network, *["teacher"] * settings.taught])

@@ -36,8 +36,9 @@ def first_images(rows: pd.DataFrame) -> pd.DataFrame:
 def one_uterus(rows: pd.DataFrame) -> pd.DataFrame:
     """One MRI of each sequence of `mri.SEQUENCES` of the carcinoma patient who has most of them; may be empty."""
     scanned = rows[(rows["modality"] == "mri") & (rows["label"] == 1) & manifest.in_cohort(rows)]
-    if not scanned["sequence"].isin(mri.SEQUENCES).any():
-        return scanned.iloc[:0]
+    scanned = scanned[scanned["sequence"].isin(mri.SEQUENCES)]
+    if scanned.empty:
+        return scanned
     complete = scanned.groupby("patient_id")["sequence"].nunique().idxmax()
     return scanned[scanned["patient_id"] == complete].drop_duplicates("sequence")
 

@@ -138,10 +138,6 @@ class Results:
             raise ValueError(f"{self.notebook.name} promises no {unknown.pop()} in index.toml")
         self._missing |= dict.fromkeys(items, why)
 
-    def split_images(self) -> pd.DataFrame:
-        """The manifest with its splits as notebook 01 wrote it, one row an image."""
-        return self.read("01_data_split", "manifest.csv")
-
     def read(self, notebook: str, name: str) -> pd.DataFrame:
         """A table that a needed notebook has made, as it was written; raises as `needed` does."""
         return tables.reread(self.needed(notebook, name))

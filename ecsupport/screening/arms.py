@@ -13,27 +13,28 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ecsupport.core import artefacts
-
 PRINTED_NUMBER = 10_000  # images a class
 REAL_ONLY, DUPLICATED, NEW = "real only", "+ duplicated real positives", "+ new real positives"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with their classes: pixels (N, S, S) uint8, label (N,) int64, 1 = positive."""
+    """Images with their classes: images (N, ...), what stands for each, label (N,) int64, 1 = positive.
 
-    pixels: np.ndarray
+    images: any array with one entry an image; jobs give the number of its pool and its row there, (N, 2) int64
+    """
+
+    images: np.ndarray
     label: np.ndarray
 
     def __post_init__(self) -> None:
-        if len(self.pixels) != len(self.label):
-            raise ValueError(f"{len(self.pixels)} images and {len(self.label)} labels, expected as many of each")
+        if len(self.images) != len(self.label):
+            raise ValueError(f"{len(self.images)} images and {len(self.label)} labels, expected as many of each")
 
     def take(self, places: np.ndarray | Sequence[int]) -> "Labelled":
         """The images at these places (int), in this order; a place may stand more than once."""
         places = np.asarray(places, np.int64)
-        return Labelled(self.pixels[places], np.asarray(self.label, np.int64)[places])
+        return Labelled(self.images[places], np.asarray(self.label, np.int64)[places])
 
     def of(self, value: int) -> "Labelled":
         """The images of one class, 0 or 1."""
@@ -119,21 +120,6 @@ def _positives(sources: Mapping[str, Labelled]) -> int:
         if not np.array_equal(label, labels[0]):
             raise ValueError(f"the labels of {name!r} are not those of {next(iter(sources))!r}, expected the same MRI")
     return int((labels[0] == 1).sum())
-
-
-def deposit(real: Labelled, added: Labelled, validation: Labelled) -> str:
-    """The training set of an arm, as `training.network_spec` takes it: real images, added ones, validation images.
-
-    `real` of the deposit marks the images of the real set: whatever an arm adds, copies and new real positives too, is
-    drawn as synthetic images are, so that arms differ in the images alone.
-    """
-    return artefacts.deposit(
-        image=np.concatenate([real.pixels, added.pixels]),
-        label=np.concatenate([real.label, added.label]).astype(np.int64),
-        real=np.arange(len(real.label) + len(added.label)) < len(real.label),
-        validation_image=validation.pixels,
-        validation_label=np.asarray(validation.label, np.int64),
-    )
 
 
 def contents(sets: Mapping[str, tuple[Labelled, Labelled]]) -> pd.DataFrame:
