@@ -1,24 +1,15 @@
-"""The core room: profiles that refuse the unknown, named seeds, code digests, artefacts that survive a kill."""
+"""The core room: profiles that refuse the unknown, named seeds, what imports what, files that are whole or absent."""
 
 import ast
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecsupport.cohort import images, phantom
-from ecsupport.core import artefacts, code, paths, profiles, progress
-from ecsupport.core.artefacts import Spec, ensure, replacing, sha256, verified
+from ecsupport.core import code, paths, profiles, progress
+from ecsupport.core.artefacts import replacing, sha256
 from ecsupport.core.errors import UserError, row_error
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
@@ -131,14 +122,13 @@ def test_the_stream_is_the_same_on_every_platform():
     assert draws.tolist() == [209, 725, 715, 613, 862, 62]
 
 
-# --- code digests ---------------------------------------------------------------------------------------------------
+# --- imports --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package `ecsupport` of two modules, the first of which imports the second."""
     monkeypatch.setattr(code, "ROOT", tmp_path)
-    monkeypatch.setattr(code, "digest", code.digest.__wrapped__)
     folder = tmp_path / "ecsupport"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
@@ -159,314 +149,6 @@ def test_closure_of_a_notebook_reads_its_code_cells(package, write_notebook):
     assert "apart.py" not in {file.name for file in code.closure(notebook)}
 
 
-def test_digest_sees_what_code_does_not_how_it_is_written(package):
-    before = code.digest("ecsupport.upper")
-    (package / "apart.py").write_text("def three():\n    return 4\n")
-    (package / "lower.py").write_text(
-        '"""New words."""\n\n\ndef two():  # a comment\n    """More."""\n    return   2\n'
-    )
-    assert code.digest("ecsupport.upper") == before
-    (package / "lower.py").write_text("def two():\n    return 3\n")
-    assert code.digest("ecsupport.upper") != before
-
-
-def test_digest_refuses_a_module_from_elsewhere():
-    with pytest.raises(ValueError, match="json is no module of ecsupport"):
-        code.digest("json")
-
-
-# --- artefacts ------------------------------------------------------------------------------------------------------
-
-MAKER = """
-import os, pathlib, sys, time
-from ecsupport.cohort import images, phantom
-from ecsupport.core import artefacts, code
-code.digest = lambda module: "fixed"
-def make(folder, text, pause):
-    with open({calls!r}, "a") as calls:
-        calls.write(f"{{os.getpid()}}\\n")
-    (folder / "a.txt").write_text(text)
-    time.sleep(pause)
-    (folder / "b.txt").write_text(text)
-print(artefacts.ensure(artefacts.Spec("test", make, {{"text": "hello", "pause": {pause}}})))
-"""
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
-    monkeypatch.setattr(code, "digest", lambda module: "fixed")
-    return tmp_path / "store"
-
-
-def start_maker(store, pause):
-    program = MAKER.format(calls=str(store.parent / "calls"), pause=pause)
-    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-
-
-def wait_for(condition, seconds=600.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def make_number(folder, number):
-    (folder / "number.txt").write_text(str(number))
-
-
-def test_an_artefact_is_made_once_and_per_argument(store):
-    made = []
-
-    def make(folder, number):
-        made.append(number)
-        make_number(folder, number)
-
-    first = ensure(Spec("test", make, {"number": 1}))
-    assert ensure(Spec("test", make, {"number": 1})) == first
-    assert ensure(Spec("test", make, {"number": 2})) != first
-    assert made == [1, 2]
-    assert (first / "number.txt").read_text() == "1"
-
-
-@pytest.mark.parametrize("damage", ["change", "remove", "provenance"])
-def test_a_damaged_artefact_is_made_anew(store, damage):
-    spec = Spec("test", make_number, {"number": 7})
-    folder = ensure(spec)
-    if damage == "change":
-        (folder / "number.txt").write_text("8")
-    elif damage == "remove":
-        (folder / "number.txt").unlink()
-    else:
-        (folder / artefacts.PROVENANCE).write_text("{")
-    assert not verified(folder, spec.key())
-    assert (ensure(spec) / "number.txt").read_text() == "7"
-
-
-def test_changed_code_makes_another_artefact(store, monkeypatch):
-    spec = Spec("test", make_number, {"number": 7})
-    before = ensure(spec)
-    monkeypatch.setattr(code, "digest", lambda module: "edited")
-    assert ensure(spec) != before
-
-
-def test_a_maker_that_fails_leaves_no_artefact(store):
-    def make(folder, fail):
-        (folder / "half.txt").write_text("half")
-        if fail:
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        ensure(Spec("test", make, {"fail": True}))
-    assert not list(store.rglob(artefacts.PROVENANCE))
-
-
-def test_a_maker_killed_midway_leaves_nothing_that_is_taken_for_an_artefact(store):
-    killed = start_maker(store, pause=3600)
-    wait_for(lambda: list(store.rglob("a.txt")))
-    assert not list(store.rglob(artefacts.PROVENANCE))
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert list(store.rglob("*.making-*/a.txt"))  # what the dead maker left
-    after = start_maker(store, pause=3600)  # the same artefact: the lock of the dead owner does not hold it up
-    wait_for(lambda: (store.parent / "calls").read_text().split().count(str(after.pid)) == 1)
-    wait_for(lambda: len(list(store.rglob("*.making-*/a.txt"))) == 1)  # its rubbish is gone, ours is there
-    after.kill()
-    after.wait()
-
-
-def test_two_makers_at_once_make_one_artefact(store):
-    makers = [start_maker(store, pause=0.5) for _ in range(3)]
-    folders = {maker.communicate()[0].strip() for maker in makers}
-    assert len(folders) == 1
-    assert len((store.parent / "calls").read_text().split()) == 1
-    assert not list(store.rglob("*.making-*"))
-
-
-def test_a_resumable_maker_finds_what_it_left(store):
-    def make(folder, fail):
-        half = folder / "half.txt"
-        if not half.is_file():
-            half.write_text("half")
-            raise OSError("power cut")
-        half.rename(folder / "whole.txt")
-
-    spec = Spec("test", make, {"fail": True}, resumable=True)
-    with pytest.raises(OSError, match="power cut"):
-        ensure(spec)
-    assert not list(store.rglob(artefacts.PROVENANCE))
-    assert (ensure(spec) / "whole.txt").read_text() == "half"
-    assert not list(store.rglob("*.resumable"))
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_several_artefacts_come_in_the_order_asked_for(workspace, workers):
-    names = [f"phantom-v1/EC0000{number}/us/{workers}" for number in (3, 1, 2)]
-    specs = [Spec("images", images.make_phantoms, {"images": [name], "hashes": [""], "size": 16}) for name in names]
-    folders = artefacts.ensure_all(specs, workers, "images")
-    for name, folder in zip(names, folders, strict=True):
-        _, patient, modality, index = name.split("/")
-        one = phantom.render("phantom-v1", patient, int(index), modality, 16)
-        assert np.array_equal(np.load(folder / "images.npy"), one[None])
-
-
-def make_together(wanted):
-    for folder, arguments in wanted:
-        if arguments["number"] < 0:
-            raise OSError("disk full")
-        (folder / "number.txt").write_text(f"{arguments['number']} of {len(wanted)}")
-        yield folder
-
-
-def group_of(*numbers, make=make_number, together=make_together):
-    return [Spec("test", make, {"number": n}, group="all", make_together=together) for n in numbers]
-
-
-def test_a_group_is_made_in_one_go_but_for_what_stands(store):
-    ensure(group_of(2)[0])
-    artefacts.ensure_group(group_of(3, 2, 1, 3))
-    folders = artefacts.ensure_all(group_of(3, 2, 1))
-    assert [(folder / "number.txt").read_text() for folder in folders] == ["3 of 2", "2", "1 of 2"]
-
-
-def test_what_a_group_has_finished_before_a_fault_stays(store):
-    specs = sorted(group_of(1, 2, -1), key=Spec.key)
-    with pytest.raises(OSError, match="disk full"):
-        artefacts.ensure_all(specs)
-    before = [spec.arguments["number"] for spec in specs].index(-1)
-    assert [verified(*artefacts.place(spec)) for spec in specs] == [n < before for n in range(3)]
-    assert not list(store.rglob("*.making-*"))
-
-
-@pytest.mark.parametrize("group", ["", "all"])
-def test_an_artefact_that_is_asked_for_twice_is_made_once(store, group):
-    one = Spec("test", make_number, {"number": 1}, group=group, make_together=make_together)
-    first, second = artefacts.ensure_all([one, one])
-    assert first == second
-    assert (first / "number.txt").read_text() == "1"
-
-
-def test_two_who_want_overlapping_groups_do_not_wait_for_each_other_for_ever(store):
-    made = []
-
-    def slowly(wanted):
-        for folder, arguments in wanted:
-            time.sleep(0.05)
-            make_number(folder, **arguments)
-            made.append(arguments["number"])
-            yield folder
-
-    groups = [group_of(*order, together=slowly) for order in ((1, 2, 3), (4, 3, 2, 1))]
-    both = [threading.Thread(target=artefacts.ensure_group, args=[group], daemon=True) for group in groups]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join(600)
-        assert not one.is_alive()
-    assert set(made) <= {1, 2, 3, 4} and len(made) == len(set(made))
-
-
-WORK = """
-import os, time
-from pathlib import Path
-
-def work(folder):
-    Path(folder, f"worker-{os.getpid()}").touch()
-    Path(folder, f"worker-{os.getppid()}").touch()  # whom it was forked from
-    time.sleep(3600)
-"""
-OWNER = """
-from pathlib import Path
-from ecsupport.core.artefacts import workers_of
-from work import work
-here = Path(__file__).parent
-with workers_of(2, "work") as pool:
-    list(pool.map(work, [here, here]))
-"""
-
-
-def test_workers_end_with_the_process_that_started_them(tmp_path):
-    script = tmp_path / "owner.py"
-    script.write_text(OWNER)
-    (tmp_path / "work.py").write_text(WORK)
-    owner = subprocess.Popen([sys.executable, str(script)])
-    wait_for(lambda: len(list(tmp_path.glob("worker-*"))) >= 3)
-    pids = [int(file.name.removeprefix("worker-")) for file in tmp_path.glob("worker-*")]
-    assert all(map(alive, pids))
-    assert owner.pid not in pids
-    owner.kill()
-    owner.wait()
-    wait_for(lambda: not any(alive(pid) for pid in pids))
-
-
-def test_workers_have_the_environment_of_their_own_pool(monkeypatch):
-    """Not that of the process they are forked from, which is as old as the first pool."""
-    for value in ("one", "other"):
-        monkeypatch.setenv("ECSUPPORT_TEST", value)
-        with artefacts.workers_of(1, "look") as pool:
-            assert pool.submit(os.getenv, "ECSUPPORT_TEST").result() == value
-    monkeypatch.delenv("ECSUPPORT_TEST")
-    with artefacts.workers_of(1, "look") as pool:
-        assert pool.submit(os.getenv, "ECSUPPORT_TEST").result() is None
-
-
-def alive(pid):
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
-def test_a_deposit_is_named_by_its_bytes(store):
-    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    name = artefacts.deposit(image=pixels, label=np.array([0, 1]))
-    assert artefacts.deposit(label=np.array([0, 1]), image=pixels[:, ::-1][:, ::-1]) == name
-    others = [pixels.reshape(3, 2), pixels + 1, pixels.astype(np.int8)]
-    assert name not in {artefacts.deposit(image=other, label=np.array([0, 1])) for other in others}
-    back = artefacts.withdraw(name)
-    assert np.array_equal(back["image"], pixels)
-    assert back["label"].tolist() == [0, 1]
-    with pytest.raises(FileNotFoundError, match="no deposit feed"):
-        artefacts.withdraw("feed")
-
-
-def invert(folder):
-    np.save(folder / "label.npy", 1 - np.load(folder / "label.npy"))
-
-
-def truncate(folder):
-    os.truncate(folder / "image.npy", 130)  # its head and two pixels
-
-
-DAMAGES = {
-    "inverted labels": invert,
-    "truncated": truncate,
-    "emptied": lambda folder: os.truncate(folder / "image.npy", 0),
-    "an array lost": lambda folder: (folder / "image.npy").unlink(),
-    "an array more": lambda folder: np.save(folder / "real.npy", np.ones(2)),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_deposit_is_refused_and_deposited_again(store, damage):
-    arrays = {"image": np.arange(6, dtype=np.uint8).reshape(2, 3), "label": np.array([0, 1])}
-    name = artefacts.deposit(**arrays)
-    assert artefacts.withdraw(name)["label"].tolist() == [0, 1]
-    damage(store / "deposits" / name)
-    with pytest.raises(UserError, match=rf"{name} is not what was deposited there.*Remove it and make the run again"):
-        artefacts.withdraw(name)
-    assert artefacts.deposit(**arrays) == name
-    back = artefacts.withdraw(name)
-    assert {key: array.tolist() for key, array in back.items()} == {k: a.tolist() for k, a in arrays.items()}
-
-
-def test_a_deposit_is_read_through_once_a_process(store, monkeypatch):
-    name = artefacts.deposit(label=np.array([0, 1]))
-    artefacts.withdraw(name)
-    monkeypatch.setattr(artefacts, "_name_of", lambda arrays: pytest.fail("read again"))
-    assert artefacts.withdraw(name)["label"].tolist() == [0, 1]
-
-
 # --- progress -------------------------------------------------------------------------------------------------------
 
 
@@ -479,13 +161,7 @@ def test_a_bar_is_seen_by_a_person_and_not_by_a_machine(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_worker_adds_to_the_bar_of_its_owner(monkeypatch):
-    monkeypatch.setenv(progress.HEADLESS, "1")
-    monkeypatch.setattr(progress, "_counters", None)
-    with progress.shared(multiprocessing.get_context("spawn"), "steps") as counters:
-        progress.join(counters)
-        assert list(progress.bar(range(3), "steps", total=5, done=2)) == [0, 1, 2]
-        assert list(counters) == [5, 5]
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def test_replacing_is_all_or_nothing(tmp_path):
@@ -507,13 +183,6 @@ def test_sha256_of_bytes_and_file_agree(tmp_path):
     assert (
         sha256(b"abc") == sha256(tmp_path / "f") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
-
-
-def test_a_spec_refuses_arguments_that_are_no_json(store):
-    with pytest.raises((TypeError, ValueError)):
-        Spec("test", make_number, {"number": float("nan")}).key()
-    with pytest.raises(TypeError):
-        Spec("test", make_number, {"number": np.zeros(2)}).key()
 
 
 # --- the house ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -84,10 +86,19 @@ def test_what_is_lacking_is_made_once_and_inputs_first():
     assert jobs.record(both[0].folder)["inputs"] == {"b": below.key}
 
 
-def test_a_flipped_byte_in_the_store_is_noticed_and_the_job_made_again():
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "heavy.bin").write_bytes(b"\1" + b"\0" * 99),  # one byte, and as long as before
+        lambda folder: (folder / "heavy.bin").unlink(),
+        lambda folder: (folder / jobs.PROVENANCE).write_text("{"),
+    ],
+    ids=["a byte", "a file", "the provenance"],
+)
+def test_damage_in_the_store_is_noticed_and_the_job_made_again(damage):
     one = job()
     jobs.make([one])
-    one.file("heavy.bin").write_bytes(b"\1" + b"\0" * 99)
+    damage(one.folder)
     assert one.state == "lacking"
     jobs.make([one])
     assert made == ["a/1", "a/1"]
@@ -200,6 +211,49 @@ def test_jobs_of_one_group_are_made_in_one_go_and_each_is_finished_when_it_is_wh
         jobs.make(group, lambda names: told.append([one.name for one in names]))
     assert told == [["s0/1", "s1/1", "s2/1"]]
     assert [one.state for one in group] == ["made", "made", "lacking"]
+
+
+def test_a_group_is_made_in_one_go_but_for_what_stands_and_each_once():
+    def side_by_side(wanted):
+        for folder, one in wanted:
+            write(folder, one)
+            yield folder
+
+    first, *others = (
+        job(f"s{number}", {"number": number}, together="teacher", make_together=side_by_side) for number in range(3)
+    )
+    jobs.make([first])
+    told = []
+    jobs.make([*others, first, *others], told.append)
+    assert [[one.name for one in group] for group in told] == [["s1/1", "s2/1"]]
+    assert made == ["s0/1", "s1/1", "s2/1"]
+
+
+def test_two_who_want_overlapping_groups_do_not_wait_for_each_other_for_ever():
+    def slowly(wanted):
+        for folder, one in wanted:
+            time.sleep(0.05)
+            write(folder, one)
+            yield folder
+
+    groups = [
+        [job(f"s{number}", {"number": number}, together="teacher", make_together=slowly) for number in order]
+        for order in ((1, 2, 3), (4, 3, 2, 1))
+    ]
+    both = [threading.Thread(target=jobs.make, args=[group], daemon=True) for group in groups]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(600)
+        assert not one.is_alive()
+    assert sorted(made) == [f"s{number}/1" for number in (1, 2, 3, 4)]
+
+
+def test_a_recipe_of_other_than_json_values_is_refused():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        job(recipe={"rate": float("nan")}).key  # noqa: B018
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        job(recipe={"rows": np.zeros(2)}).key  # noqa: B018
 
 
 def test_a_full_disk_in_the_last_step_leaves_a_job_that_can_be_made(monkeypatch):

@@ -12,7 +12,8 @@ from test_engine import INDEX, House
 from ecsupport import outputs
 from ecsupport.cohort import manifest
 from ecsupport.cohort.export import export
-from ecsupport.core import artefacts, paths
+from ecsupport.core import jobs, paths
+from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 
@@ -39,7 +40,7 @@ def run(tmp_path, monkeypatch):
     for name in NAMES:
         executed, results = outputs.of(run, name)
         executed.write_text('{"cells": []}')
-        listed = {"runs/smoke/report.html": {"sha256": artefacts.sha256(page)}} if name == "02_second" else {}
+        listed = {"runs/smoke/report.html": {"sha256": sha256(page)}} if name == "02_second" else {}
         results.write_text(json.dumps({"files": listed, "estimates": [{"claim": "c1", "value": 0.9}]}))
         outputs.seal(run, name)
     return run
@@ -113,7 +114,7 @@ def test_only_what_a_notebook_once_made_and_none_makes_now_is_swept(run):
     def finish(name, *tables):
         for table in tables:
             (run.figures / table).write_text("made")
-        listed = {f"figures/smoke/{table}": {"sha256": artefacts.sha256(b"made")} for table in tables}
+        listed = {f"figures/smoke/{table}": {"sha256": sha256(b"made")} for table in tables}
         outputs.of(run, name)[1].write_text(json.dumps({"files": listed}))
         outputs.of(run, name)[0].write_text("{}")
         outputs.seal(run, name)
@@ -197,10 +198,10 @@ def test_everything_is_open_to_whom_the_umask_says(house, tmp_path, monkeypatch,
     rows = manifest.phantoms(Run.open().profile.cohort).iloc[:3]
     with umask(mask):
         status, _, err, _ = house.call("reproduce")
-        export(rows, tmp_path / "exported", 16)  # which ensures a block of images
-        artefacts.deposit(label=np.arange(3))
+        export(rows, tmp_path / "exported", 16)
+        jobs.make([jobs.Job("labels", lambda folder, _: np.save(folder / "label.npy", np.arange(3)), {})])
     assert status == 0, err
     made = [*house.workspace.rglob("*"), tmp_path / "exported", *(tmp_path / "exported").rglob("*")]
-    assert {"images.npy", "label.npy", "manifest.csv", "01_first.ipynb", "snakemake.log"} <= {f.name for f in made}
+    assert {"label.npy", jobs.PROVENANCE, "manifest.csv", "01_first.ipynb", "snakemake.log"} <= {f.name for f in made}
     odd = [str(f) for f in made if f.stat().st_mode & 0o777 != (0o777 if f.is_dir() else 0o666) & ~mask]
     assert odd == []

@@ -6,6 +6,7 @@ A picture becomes grey as it is meant to be seen: turned as its orientation tag 
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ecsupport.core import progress
-from ecsupport.core.artefacts import Spec, ensure_all, sha256
+from ecsupport.core import jobs, progress
+from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import row_error
+from ecsupport.core.jobs import Job
 
+REVISION = 1  # what is told of a picture
 BLOCK = 512
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")  # EPS and others would start a program
 KINDS = "PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"
@@ -54,18 +57,15 @@ def facts(images: pd.DataFrame, manifest: Path) -> pd.DataFrame:
     outermost pixels, 0 to 255), black_border (their share that is black), fingerprint (perceptual hash, see
     `fingerprint`). UserError where a file was changed or lost since its hash was taken.
     """
-    blocks = [images.iloc[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
-    specs = [
-        Spec("pictures", make_facts, {"images": list(b["image"]), "hashes": list(b["hash"]), "manifest": str(manifest)})
-        for b in blocks
-    ]
-    rows = [row for folder in ensure_all(specs) for row in json.loads(_text(folder))]
+    listed = [images.iloc[start : start + BLOCK][["image", "hash"]] for start in range(0, len(images), BLOCK)]
+    make = partial(_write_facts, manifest=str(manifest))
+    told = [Job("facts", make, {"revision": REVISION}, given={"images": block}) for block in listed]
+    jobs.make(told)
+    rows = [row for one in told for row in json.loads(one.file("facts.json").read_text(encoding="utf-8"))]
     return pd.DataFrame(rows, index=images.index, columns=list(FACTS))
 
 
-def make_facts(folder: Path, images: list[str], hashes: list[str], manifest: str) -> None:
-    """Write `facts.json` of a block of pictures into `folder`; see `facts`."""
-
+def _write_facts(folder: Path, job: Job, manifest: str) -> None:
     def told(name: str, known: str) -> dict[str, Any]:
         raw = content(manifest, name, known)
         try:
@@ -74,8 +74,9 @@ def make_facts(folder: Path, images: list[str], hashes: list[str], manifest: str
             return {"fault": str(error)}
         return {"fault": "", **head, **_seen(np.asarray(pixels))}
 
+    images = job.given["images"]
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside Python's lock; processes would take longer to start
-        rows = list(progress.bar(pool.map(told, images, hashes), "pictures", len(images)))
+        rows = list(progress.bar(pool.map(told, images["image"], images["hash"]), "pictures", len(images)))
     (folder / "facts.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
@@ -161,7 +162,3 @@ def _deep(picture: Image.Image, raw: bytes) -> bool:
     if picture.format == "JPEG2000":
         return (raw[raw.index(b"\xff\x4f\xff\x51") + 42] & 0x7F) + 1 > 8  # Ssiz of the codestream's SIZ marker
     return False
-
-
-def _text(folder: Path) -> str:
-    return (folder / "facts.json").read_text(encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Paths, profiles, seeds, code digests, artefacts and jobs. Imports nothing from the rooms above it."""
+"""Paths, profiles, seeds, training loops and jobs. Imports nothing from the rooms above it."""

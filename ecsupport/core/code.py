@@ -1,9 +1,7 @@
-"""Which code stands behind a result: the modules that a notebook or module imports, and a digest of what they do."""
+"""Which code stands behind a result: the modules that a notebook or module imports."""
 
 import ast
-import hashlib
 import json
-from functools import cache
 from pathlib import Path
 
 from ecsupport.core.paths import ROOT
@@ -47,27 +45,3 @@ def closure(path: Path) -> list[Path]:
                 found.add(file)
                 waiting.append(file)
     return sorted(found - {path})
-
-
-@cache
-def digest(module: str) -> str:
-    """SHA-256 over what a module and all it imports do; comments, docstrings and formatting do not count."""
-    file = module_file(module)
-    if file is None:
-        raise ValueError(f"{module} is no module of ecsupport, so an artefact cannot know its code")
-    sums = {str(f.relative_to(ROOT)): _meaning(f) for f in [file, *closure(file)]}
-    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
-
-
-def _meaning(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()

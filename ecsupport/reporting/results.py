@@ -167,7 +167,7 @@ class Results:
             "profile": self.run.profile.name,
             "cohort": cohort_name(self.run),
             "manifest": sha256(self.run.cohort) if self.run.cohort else None,
-            "code": {module: code.digest(module) for module in sorted(code.imports(self.notebook.file))},
+            "code": {module: _source(code.module_file(module)) for module in sorted(code.imports(self.notebook.file))},
             "needs": self._needs,
             "files": self._files,
             "missing": self._missing,
@@ -216,6 +216,11 @@ def listed_file(run: Run, notebook: str, name: str) -> Path:
     if not path.is_file() or sha256(path) != entry["sha256"]:
         raise UserError(f"{path} is not what {notebook} wrote. Remake it: make reproduce PROFILE={run.profile.name}")
     return path
+
+
+def _source(file: Path) -> str:
+    """SHA-256 over a module's file and those of all that it imports."""
+    return sha256(" ".join(map(sha256, [file, *code.closure(file)])).encode())
 
 
 def _add_footer(figure: Figure, text: str) -> None:
