@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -80,7 +81,7 @@ class Results:
         """
         _add_footer(figure, self._footer(no_images))
         self._csv(data, name, "data", caption)
-        figure.draw_without_rendering()  # the layout is done by drawing
+        _fix_layout(figure)
         whole = Bbox.union([figure.bbox_inches, figure.get_tightbbox()])  # nothing is cut off at the edge
         with replacing(self.run.figures / f"{name}.png") as path:
             figure.savefig(path, dpi=150, bbox_inches=whole, metadata={"Software": None})
@@ -221,6 +222,14 @@ def listed_file(run: Run, notebook: str, name: str) -> Path:
 def _source(file: Path) -> str:
     """SHA-256 over a module's file and those of all that it imports."""
     return sha256(" ".join(map(sha256, [file, *code.closure(file)])).encode())
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Lay the figure out once, to six digits: a second time its last digit may differ, and with it a whole pixel."""
+    figure.draw_without_rendering()  # the layout is done by drawing
+    figure.set_layout_engine("none")
+    for axis in figure.axes:
+        axis.set_position(np.round(axis.get_position(original=True).bounds, 6))
 
 
 def _add_footer(figure: Figure, text: str) -> None:
