@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_experiments import TINY
 
 from ecsupport.cohort import manifest, phantom
 from ecsupport.cohort.anatomy import TISSUES
-from ecsupport.core.profiles import Run, load
+from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.experiments import baseline, catalogue, cohort, keys, networks, tested
 from ecsupport.reporting import screening_tables
@@ -18,20 +19,8 @@ from ecsupport.screening.baseline import fit_and_score
 from ecsupport.screening.batches import Batches
 from ecsupport.screening.settings import Settings
 
-SMOKE = load("smoke")
-TINY = replace(
-    SMOKE,
-    name="tiny",
-    seeds=(42,),
-    cohort=replace(
-        SMOKE.cohort, carcinoma_patients=24, carcinoma_images=48, control_patients=24, control_images=48,
-        mri_patients=9, mri_images=18, extra_patients=3, extra_images=6, instrument_patients=16, instrument_images=32,
-    ),
-    translation=replace(SMOKE.translation, width=4, residual_blocks=1, steps=2),
-    downstream=replace(SMOKE.downstream, added=4),
-    screening=replace(SMOKE.screening, mixed_steps=3, real_steps=2, batch=4, validate_every=2, ablation_seeds=(42,)),
-)  # fmt: skip
-RUN = Run(TINY)
+MORE = replace(TINY.cohort, instrument_patients=16, instrument_images=32)
+RUN = Run(replace(TINY, cohort=MORE, screening=replace(TINY.screening, ablation_seeds=(42,))))
 MADE = ["keys", "maps", "floor", "scores/screening/lsnet", "scores/screening/mobilevit"]
 
 

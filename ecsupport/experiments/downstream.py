@@ -15,12 +15,12 @@ from ecsupport.core.seeds import generator
 from ecsupport.core.training import reproducible
 from ecsupport.experiments import cohort, networks, translators
 from ecsupport.experiments.tested import Tested
+from ecsupport.experiments.translators import NAMES
 from ecsupport.instruments.acceptance import match_histogram
 from ecsupport.screening import arms, lsnet, training
 from ecsupport.screening.arms import Labelled
 from ecsupport.screening.settings import Settings
 
-NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DCLGAN", "sg_cyclegan": "SG-CycleGAN"}
 UNTRANSLATED = {"MRI": ("mri", "extra"), "MRI, ultrasound's histogram": ("matched",)}
 POOLS = ("ultrasound", "mri", "extra", "matched", "translations")  # an image is the number of its pool, and its row
 PRINTED, ONCE = "as printed: ", "as printed, published schedule: SG-CycleGAN"

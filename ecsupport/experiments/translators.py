@@ -17,7 +17,8 @@ from ecsupport.translation import models, training
 from ecsupport.translation.inference import translate
 from ecsupport.translation.settings import Settings
 
-COMPARED = ("cyclegan", "unit", "munit", "dclgan", "sg_cyclegan")  # Table 1
+NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DCLGAN", "sg_cyclegan": "SG-CycleGAN"}
+COMPARED = tuple(NAMES)  # Table 1
 UNGUIDED = "unguided"  # SG-CycleGAN's networks without feature and domain terms
 STEPS_A_SECOND = 4.5  # of a batch of 4 images of 64 pixels at width 16, on one core
 

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecsupport.evaluation import kept_anatomy
+from ecsupport.experiments.translators import NAMES
 from ecsupport.instruments.acceptance import LADDERS
 from ecsupport.reporting import style
-from ecsupport.reporting.distance_tables import LABELS, NAMES
+from ecsupport.reporting.distance_tables import LABELS
 
 COLOUR = dict(zip(LABELS.values(), style.SERIES, strict=False))
 OUTLINES = {"junctional_zone": style.PALETTE["orange"], "tumour": style.PALETTE["sky"]}

@@ -25,10 +25,10 @@ from ecsupport.evaluation.frechet import frechet_distance, value_or_reason
 from ecsupport.evaluation.kernel_distance import kernel_distance
 from ecsupport.evaluation.probes import mean_by_patient
 from ecsupport.experiments import anatomy, cohort, distances, translators
+from ecsupport.experiments.translators import NAMES
 from ecsupport.instruments import features
 from ecsupport.paper.published import load_numbers
 
-NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DCLGAN", "sg_cyclegan": "SG-CycleGAN"}
 LABELS = NAMES | {"unguided": "SG-CycleGAN, unguided"}
 SCALE = {"mri": "MRI, untranslated", "matched": "MRI, ultrasound's histogram"}
 DISTANCES = {"fid": frechet_distance, "kid": kernel_distance}  # by the published names

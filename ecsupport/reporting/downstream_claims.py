@@ -10,8 +10,8 @@ from ecsupport.core.seeds import generator
 from ecsupport.evaluation.bootstrap import statistic_interval
 from ecsupport.evaluation.hierarchical import SCOPES, difference_table, hierarchical_difference, smallest
 from ecsupport.evaluation.runs import sensitivity_at
-from ecsupport.experiments.downstream import NAMES
 from ecsupport.experiments.tested import Tested
+from ecsupport.experiments.translators import NAMES
 from ecsupport.reporting.downstream_tables import OTHERS, OURS, Pair, shared_scores
 from ecsupport.reporting.results import Results
 from ecsupport.screening import arms

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from ecsupport.evaluation.hierarchical import SCOPES
-from ecsupport.experiments.downstream import NAMES
 from ecsupport.experiments.tested import Tested
+from ecsupport.experiments.translators import NAMES
 from ecsupport.reporting import style
 from ecsupport.screening import arms
 

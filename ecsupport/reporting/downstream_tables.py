@@ -9,8 +9,9 @@ from sklearn.metrics import roc_auc_score
 from ecsupport.core.seeds import generator
 from ecsupport.evaluation.hierarchical import difference_table, hierarchical_difference
 from ecsupport.evaluation.runs import beside_published, metric_runs
-from ecsupport.experiments.downstream import NAMES, ONCE, PRINTED, UNTRANSLATED
+from ecsupport.experiments.downstream import ONCE, PRINTED, UNTRANSLATED
 from ecsupport.experiments.tested import Tested
+from ecsupport.experiments.translators import NAMES
 from ecsupport.paper.published import load_numbers
 from ecsupport.screening import arms, selection
 

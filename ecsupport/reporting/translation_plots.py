@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ecsupport.experiments.translators import NAMES
 from ecsupport.reporting import style
 from ecsupport.reporting.diagram import Arrow, Box, draw
-from ecsupport.reporting.distance_tables import NAMES
 
 NETWORK, SHARED, JUDGE, REVERSAL = "#E8EEF7", "#FBE3D6", "#F3F3F3", "#FFF6D8"  # fills of Figure 6
 CONSISTENCY = "#B0522A"  # its dashed arrows
