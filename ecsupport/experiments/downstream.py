@@ -33,6 +33,7 @@ def read(run: Run) -> list[Job]:
     return [*trained, *(scores(run, job) for job in trained)]
 
 
+@cohort.once
 def real(run: Run) -> dict[str, Labelled]:
     """Real images: `train`, `validation` and `test`; the `scarce` training set, and `new` positives of others."""
     rows = cohort.pool(run, "ultrasound")
