@@ -1,6 +1,7 @@
 """What is trained, by name: one small run from pixels to scores, and what each job is made from."""
 
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -239,6 +240,18 @@ def test_own_images_are_the_same_jobs_on_other_rows(tmp_path, monkeypatch):
         (tmp_path / "new" / "runs").mkdir(parents=True)
         shutil.copytree(tmp_path / "w" / "runs", tmp_path / "new" / "runs", dirs_exist_ok=True)
         catalogue.make(own, names[:1])
+
+
+def test_a_first_look_at_own_images_says_what_more_would_cost(tmp_path, monkeypatch):
+    monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path / "w"))
+    own = replace(RUN, cohort=export.export(cohort.rows(RUN).query("source == 'phantom'"), tmp_path / "own", 64))
+    cohort.note(own)
+    head, *lines = catalogue.costs(own, cohort.rows(own))
+    assert head.startswith("tiny-manifest is a first look")
+    found = [re.fullmatch(r"  PROFILE=(\w+): (\d+) jobs, about ([\d,.]+) h of one core", line) for line in lines]
+    assert [one[1] for one in found] == ["laptop", "paper"]
+    hours = [float(one[3].replace(",", "")) for one in found]
+    assert 1 < hours[0] < hours[1]
 
 
 def test_replaced_pictures_are_noticed_and_manifests_of_one_name_are_not_mixed(tmp_path, monkeypatch):
