@@ -8,11 +8,13 @@ printed, each within half a unit of its last digit.
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from scipy import special, stats
 
 from ecsupport.paper.published import half_unit, parse_printed
 
 METHODS = ("Wald", "Wilson", "Clopper-Pearson")
+SEARCHED = {"Sensitivity": 3354, "Specificity": 10_000, "ROC AUC": 10_000}  # column of Table 8 -> greatest size tried
 _TAIL = 0.025
 _Z = float(stats.norm.isf(_TAIL))
 _MARGIN = 1e-10  # far above the rounding error of the ends, far below a printed digit
@@ -37,6 +39,24 @@ def implied_sizes(value: str, low: str, high: str, up_to: int, method: str) -> n
     found = n[fits(n, least, most, ends, method)]
     found.flags.writeable = False
     return found
+
+
+def reader_sizes(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The sizes that each reader's printed intervals in Table 8 imply, the AUC read as a proportion.
+
+    numbers: of `load_numbers`. Columns metric, reader, method, least, greatest (NaN where no size fits) and sizes (how
+    many fit), in the order of print.
+    """
+    table_8 = numbers[(numbers["where"] == "table_8") & numbers["row"].str.contains("#")]
+    lines = []
+    for metric, up_to in SEARCHED.items():
+        for reader, cells in table_8[table_8["column"] == metric].groupby("row", sort=False):
+            printed = cells.set_index("part")["printed"]
+            for method in METHODS:
+                found = implied_sizes(printed["value"], printed["low"], printed["high"], up_to, method)
+                ends = (found[0], found[-1]) if len(found) else (None, None)
+                lines.append((metric, reader, method, *ends, len(found)))
+    return pd.DataFrame(lines, columns=["metric", "reader", "method", "least", "greatest", "sizes"])
 
 
 def interval(k: np.ndarray, n: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:

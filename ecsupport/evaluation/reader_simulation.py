@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from ecsupport.core.errors import UserError
+from ecsupport.evaluation import mrmc
 from ecsupport.evaluation.classification import check_images, same_rows
 
 
@@ -77,6 +78,17 @@ def simulate_roe_metz(
         )
         scores.append(shift + sum(np.sqrt(variance) * rng.normal(size=shape) for variance, shape in effects))
     return np.repeat([1, 0], [n_positive, n_negative]), np.concatenate(scores)
+
+
+def rejection_rates(
+    model: RoeMetz, n_positive: int, n_negative: int, n_readers: int, *, n_studies: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Share of simulated studies that call the modalities different at 5 %: random readers, then fixed, (2,)."""
+    p = []
+    for _ in range(n_studies):
+        study = simulate_roe_metz(model, n_positive, n_negative, n_readers, rng)
+        p.append(mrmc.obuchowski_rockette(*study).tests["p"])
+    return (np.array(p) < 0.05).mean(axis=0)
 
 
 def call_probability(

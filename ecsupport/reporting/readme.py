@@ -19,7 +19,7 @@ KEPT = ("smoke", "laptop")  # profiles whose results are committed
 def items() -> str:
     """Markdown table of every published figure and table: where it is made, its committed copy, minutes by profile."""
     rows = [(item, file, notebook) for notebook in read_index() for item, file in notebook.items.items()]
-    lines = ["| Figure or table | Notebook | Artefact | Minutes on two cores |", "|---|---|---|---|"]
+    lines = ["| Figure or table | Notebook | Artefact | Minutes, once its jobs are made |", "|---|---|---|---|"]
     for item, file, notebook in sorted(rows, key=lambda row: natural(row[0])):
         kind, _, number = item.partition("-")
         label = f"{kind.capitalize()} {number.upper()}".strip()
