@@ -2,6 +2,7 @@
 
 import ast
 import json
+from functools import cache
 from pathlib import Path
 
 from ecsupport.core.paths import ROOT
@@ -23,15 +24,20 @@ def module_file(name: str) -> Path | None:
     return next((f for f in (base.with_suffix(".py"), base / "__init__.py") if f.is_file()), None)
 
 
-def imports(path: Path) -> set[str]:
+def imports(path: Path) -> frozenset[str]:
     """Dotted names of the `ecsupport` modules that a file imports directly."""
+    return _imports(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _imports(path: Path, _: int) -> frozenset[str]:
     names = set()
     for node in ast.walk(ast.parse(source(path), str(path))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] == "ecsupport" and module_file(name)}
+    return frozenset(name for name in names if name.split(".")[0] == "ecsupport" and module_file(name))
 
 
 def closure(path: Path) -> list[Path]:

@@ -28,6 +28,7 @@ PHANTOMS = (
 )
 OWN_IMAGES = "Images of the manifest {name}. Research use only; not for clinical use."
 FOOTER_HEIGHT = 0.2  # inches, below the drawing
+DPI = 150  # of a picture's file
 
 
 def cohort_name(run: Run) -> str:
@@ -81,10 +82,13 @@ class Results:
         """
         _add_footer(figure, self._footer(no_images))
         self._csv(data, name, "data", caption)
+        shown = figure.dpi
+        figure.set_dpi(DPI)  # at which letters have other widths
         _fix_layout(figure)
         whole = Bbox.union([figure.bbox_inches, figure.get_tightbbox()])  # nothing is cut off at the edge
         with replacing(self.run.figures / f"{name}.png") as path:
-            figure.savefig(path, dpi=150, bbox_inches=whole, metadata={"Software": None})
+            figure.savefig(path, dpi=DPI, bbox_inches=whole, metadata={"Software": None})
+        figure.set_dpi(shown)
         self.add(self.run.figures / f"{name}.png", "figure", caption)
 
     def estimate(
@@ -225,8 +229,9 @@ def _source(file: Path) -> str:
 
 
 def _fix_layout(figure: Figure) -> None:
-    """Lay the figure out once, to six digits: a second time its last digit may differ, and with it a whole pixel."""
-    figure.draw_without_rendering()  # the layout is done by drawing
+    """Lay the figure out, to six digits: each time its last digits may differ, and with them a whole pixel."""
+    for _ in range(2):  # by drawing: labels are known the first time, and have their room the second
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axis in figure.axes:
         axis.set_position(np.round(axis.get_position(original=True).bounds, 6))
