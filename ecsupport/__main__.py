@@ -58,7 +58,7 @@ def _run(arguments: list[str] | None) -> int:
         print(words, file=sys.stderr)
         status = failures.MISTAKEN
     if failures.stops:
-        print("stopped; the next run goes on from the last finished notebook", file=sys.stderr)
+        print("stopped; the next run goes on from the last checkpoint", file=sys.stderr)
         return failures.STOPPED
     return status
 
@@ -166,12 +166,14 @@ def _archive(run: Run, options: argparse.Namespace) -> int:
 def _verify(run: Run, number: int) -> int:
     import numpy as np  # noqa: PLC0415
 
+    from ecsupport.core import jobs  # noqa: PLC0415
     from ecsupport.experiments import catalogue, verify  # noqa: PLC0415
 
     every = list(catalogue.by_name(run).values())
     failed = False
     for job in verify.chosen(every, number, np.random.default_rng()):  # others every time
-        print(f"{job.name} ({job.minutes:.0f} min)", flush=True)
+        minutes = job.minutes + sum(one.minutes for one in jobs.lacking(job.inputs.values(), whole=True))
+        print(f"{job.name} (about {minutes:.1f} min with what it needs)", flush=True)
         found = verify.differences(job, every)
         print("\n".join(found) or "  as archived", flush=True)
         failed |= bool(found)
@@ -209,13 +211,13 @@ def _prepare(run: Run, options: argparse.Namespace) -> engine.How:
     if options.fresh:
         os.environ[FRESH] = "1"
     if run.cohort:
-        from ecsupport.experiments import catalogue, cohort  # noqa: PLC0415
+        from ecsupport.experiments import catalogue  # noqa: PLC0415
 
         checked, told = _look(run, True, options.allow_extra, most=tables.SHOWN)
         print("\n".join(told), file=sys.stderr)
-        cohort.note(run, checked)
         if not options.profile:
             print("\n".join(catalogue.costs(run, checked)), file=sys.stderr)
+        return engine.How(options.on, options.jobs, options.train, checked)
     return engine.How(options.on, options.jobs, options.train)
 
 
@@ -238,7 +240,7 @@ def _export(options: argparse.Namespace) -> int:
 
     run = Run.open(options.profile)
     rows = split.of_run(manifest.phantoms(run.profile.cohort), run)
-    file = export.export(rows, options.folder, run.profile.image_size, run.profile.threads)
+    file = export.export(rows, options.folder, run.profile.image_size)
     print(f"{len(rows):,} images\nmanifest  {file}")
     return engine.DONE
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -28,6 +29,9 @@ from ecsupport.execution import AHEAD, BEGUN, PLAN, cleaned
 from ecsupport.failures import DONE, MISTAKEN, explain, say
 from ecsupport.reporting.index import Notebook, duration, find_item, written_notebooks
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 WORKFLOW = paths.ROOT / "workflow"
 UNASKED = 5.0  # minutes that a run trains without being asked to
 SHOWN = 20  # lacking jobs that are named
@@ -39,12 +43,13 @@ PATIENCE = 3.0  # seconds to wait for a lock: as long as the children of a dead 
 class How:
     """How a run is made: where (a folder in `workflow/profiles`), how many jobs at a time, whether it may train long.
 
-    jobs: 0 stands for the threads of the profile
+    jobs: 0 stands for the threads of the profile;  checked: rows of a person's manifest, looked through
     """
 
     place: str = "default"
     jobs: int = 0
     train: bool = False
+    checked: "pd.DataFrame | None" = None
 
 
 def reproduce(run: Run, names: Sequence[str] = (), how: How = How()) -> int:
@@ -56,13 +61,17 @@ def reproduce(run: Run, names: Sequence[str] = (), how: How = How()) -> int:
     with _owned(run):
         outputs.refuse_future(run)
         _find_home(run)
+        if how.checked is not None:
+            from ecsupport.experiments import cohort  # noqa: PLC0415 - with it comes torch
+
+            cohort.note(run, how.checked)
         for name, altered in outputs.set_aside(run).items():
             kept = f"; what was altered is kept: {', '.join(map(str, altered))}" if altered else ""
             say(f"{name}: not as it was when it was finished, so it runs again{kept}")
         targets = [str(path) for name in outputs.with_needs(names) for path in outputs.of(run, name)]
         workers = how.jobs or run.profile.threads
         snakemake = _snakemake(run, how.place, workers)
-        notebooks = _stale(run, snakemake, targets)
+        notebooks = _stale(run, snakemake, targets, outputs.with_needs(names))
         if not notebooks:
             say(f"{run.name}: nothing to do, everything is up to date")
             return DONE
@@ -159,8 +168,12 @@ def keep(run: Run) -> int:
         shutil.copy(file, fresh)
     if (reference / "trained").is_dir():
         shutil.copytree(reference / "trained", fresh / "trained", copy_function=os.link)
-    shutil.rmtree(reference, ignore_errors=True)
+    older = reference.with_name(f".{run.name}.old")
+    shutil.rmtree(older, ignore_errors=True)
+    if reference.is_dir():
+        reference.rename(older)
     fresh.rename(reference)
+    shutil.rmtree(older, ignore_errors=True)
     say(f"refreshed {reference}")
     return DONE
 
@@ -184,10 +197,15 @@ def _may_begin(run: Run, names: Sequence[str], workers: int, asked: bool) -> boo
 
     lacking = jobs.lacking(job for name in names for job in catalogue.of_notebook(run, name))
     minutes = sum(job.minutes for job in lacking)
+    ends: dict[Path, float] = {}  # minutes until each could be whole, its inputs made first
+    for job in lacking:
+        ends[job.place] = job.minutes + max([ends.get(one.place, 0.0) for one in job.inputs.values()], default=0.0)
+    workers = min(workers, os.cpu_count() or 1)
+    taken = max(minutes / workers, *ends.values(), 0.0)
     if lacking:
         count = f"{len(lacking)} job{'s' if len(lacking) > 1 else ''} to make"
-        say(f"{run.name}: {count}, {duration([minutes / workers])} with {workers} at a time")
-    if minutes / workers > UNASKED and not asked:
+        say(f"{run.name}: {count}, {duration([taken])} with {workers} at a time")
+    if taken > UNASKED and not asked:
         for job in lacking[:SHOWN]:
             say(f"  {job.name}  {duration([job.minutes])}")
         if more := len(lacking) - SHOWN:
@@ -240,8 +258,13 @@ def _snakemake(run: Run, place: str, workers: int) -> Callable[..., tuple[int, s
     return call
 
 
-def _stale(run: Run, snakemake: Callable[..., tuple[int, str]], targets: list[str]) -> list[Notebook]:
-    """The notebooks that Snakemake would run, in reading order."""
+def _stale(
+    run: Run, snakemake: Callable[..., tuple[int, str]], targets: list[str], names: Sequence[str]
+) -> list[Notebook]:
+    """The notebooks that Snakemake would run, in reading order; where the archive is passed over, those it served too.
+
+    targets, names: the files and the notebooks that are wanted
+    """
     for notebook in written_notebooks():
         if not notebook.file.is_file():
             raise UserError(f"{notebook.file} does not exist. Write it, or remove its minutes from index.toml")
@@ -250,7 +273,19 @@ def _stale(run: Run, snakemake: Callable[..., tuple[int, str]], targets: list[st
         sys.exit(explain(run, []))
     rows = list(csv.DictReader(io.StringIO(summary), delimiter="\t"))
     pending = {row["rule"] for row in rows if row["plan"] == "update pending"}
-    return [notebook for notebook in written_notebooks() if f"notebook_{notebook.name}" in pending]
+    stale: list[Notebook] = []
+    for notebook in written_notebooks():
+        served = notebook.name in names and paths.FRESH in os.environ and _lacks(run, notebook.name)
+        if f"notebook_{notebook.name}" in pending or served or {one.name for one in stale} & set(notebook.needs):
+            stale.append(notebook)
+    return stale
+
+
+def _lacks(run: Run, name: str) -> bool:
+    from ecsupport.core import jobs  # noqa: PLC0415
+    from ecsupport.experiments import catalogue  # noqa: PLC0415
+
+    return bool(jobs.lacking(catalogue.of_notebook(run, name)))
 
 
 def _find_home(run: Run) -> None:

@@ -35,7 +35,7 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
 
     try:
         wanted = catalogue.find(run, names)
-        jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group])
+        jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group], whole=True)
         return DONE
     except Exception as error:
         text = f"{type(error).__name__}: {error}"

@@ -77,6 +77,7 @@ class GUARD:
     startup = f"""
 import torch
 from ecsupport.cohort import phantom
+from ecsupport.core import jobs
 
 def refuse(*arguments, **options):
     raise AssertionError("{words}")
@@ -84,7 +85,7 @@ def refuse(*arguments, **options):
 torch.optim.Optimizer.step = refuse
 for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD):
     kind.step = refuse
-phantom.render = phantom.truth = refuse
+phantom.render = phantom.truth = jobs._make = refuse
 """
 
     @classmethod
@@ -105,7 +106,7 @@ def smoke(tmp_path_factory, ecsupport):
     with FileLock(base / "smoke.lock"):  # the other test processes wait for the one that runs it
         if not outcome.is_file():
             guard = GUARD.install(tmp_path_factory.mktemp("guard"))
-            done = ecsupport("reproduce", "--profile", "smoke", ECSUPPORT_WORKSPACE=folder, IPYTHONDIR=guard)
+            done = ecsupport("reproduce", "--profile", "smoke", "--fresh", ECSUPPORT_WORKSPACE=folder, IPYTHONDIR=guard)
             outcome.write_text("whole" if done.returncode == 0 else done.stderr)
     assert outcome.read_text() == "whole", outcome.read_text()
     return folder

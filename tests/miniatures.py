@@ -110,7 +110,7 @@ def _network(folder: Path, name: str) -> dict[str, np.ndarray]:
 
 def _translator_settings() -> TranslatorSettings:
     size = replace(load("smoke").translation, image_size=SIDE, width=4, residual_blocks=1, steps=20, batch=2)
-    return TranslatorSettings.of(size)
+    return replace(TranslatorSettings.of(size), pool=8)  # smaller than the number of fakes, so that it exchanges some
 
 
 def _translator(folder: Path, name: str) -> dict[str, np.ndarray]:

@@ -284,7 +284,7 @@ def test_stopped_then_killed_then_finished(house):
     out, err = run.communicate(timeout=600)
     assert run.returncode == 130
     assert "Traceback" not in out + err
-    assert err.splitlines()[-1] == "stopped; the next run goes on from the last finished notebook"
+    assert err.splitlines()[-1] == "stopped; the next run goes on from the last checkpoint"
     assert "failed" not in err
     kernel = int(Path(f"{house.trace}.pid").read_text())
     wait_for(lambda: not alive(kernel))

@@ -272,6 +272,10 @@ def test_replaced_pictures_are_noticed_and_manifests_of_one_name_are_not_mixed(t
     cohort.note(own)
     keys.append(catalogue.by_name(own)["pixels/mri/64"].key)
     assert keys[0] != keys[1]
+    cohort.note_once(own, cohort.rows(own))
+    amidst = cohort.rows(own).assign(centre="another")
+    with pytest.raises(UserError, match="changed since they were looked at"):
+        cohort.note_once(own, amidst)
     with pytest.raises(UserError, match=r"belongs to .*a.manifest\.csv\. Rename your manifest"):
         cohort.note(same_name)
 

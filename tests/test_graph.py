@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecsupport import engine, execution, failures
-from ecsupport.core import jobs
+from ecsupport import engine, execution, failures, outputs
+from ecsupport.core import jobs, paths
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run, load
 from ecsupport.experiments import catalogue, graph
+from ecsupport.reporting.index import written_notebooks
 
 
 def nothing(folder, job):
@@ -102,6 +103,37 @@ def test_what_takes_long_is_named_and_not_trained_unasked(monkeypatch, capsys):
     assert not engine._may_begin(run, ["05"], 2, asked=False)  # eleven minutes are left
     jobs.make(long)
     assert engine._may_begin(run, ["05"], 2, asked=False)
+
+
+def test_more_at_a_time_than_there_are_cores_makes_nothing_shorter(monkeypatch):
+    chain = [Job("translator/one", nothing, {}, minutes=4)]
+    chain.append(Job("screening/one", nothing, {}, {"translations": chain[0]}, minutes=4))
+    wide = [Job(f"screening/{number}", nothing, {"number": number}, minutes=4) for number in range(8)]
+    run = Run.open("smoke")
+    run.notebooks.mkdir(parents=True)
+    monkeypatch.setattr(engine.os, "cpu_count", lambda: 2)
+    for of in (chain, wide):
+        monkeypatch.setattr(catalogue, "of_notebook", lambda run, name, of=of: of)
+        assert not engine._may_begin(run, ["05"], 64, asked=False)
+    monkeypatch.setattr(catalogue, "of_notebook", lambda run, name: chain[:1])
+    assert engine._may_begin(run, ["05"], 1, asked=False)
+
+
+def test_where_the_archive_is_passed_over_notebooks_that_it_served_run_again(monkeypatch):
+    """Snakemake takes them for up to date: what they read has the same key."""
+    job = Job("screening/lsnet/42", nothing, {}, minutes=1)
+    monkeypatch.setattr(catalogue, "of_notebook", lambda run, name: [job] if name.startswith("04") else [])
+    run = Run.open("smoke")
+    names = outputs.with_needs([notebook.name for notebook in written_notebooks()])
+
+    def stale():
+        return [one.name[:2] for one in engine._stale(run, lambda *_: (0, "rule\tplan\n"), [], names)]
+
+    assert stale() == []
+    monkeypatch.setenv(paths.FRESH, "1")
+    assert stale() == ["04", "99"]
+    jobs.make([job])
+    assert stale() == []
 
 
 @pytest.mark.parametrize(

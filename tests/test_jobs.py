@@ -115,8 +115,13 @@ def test_the_archive_serves_what_it_holds(monkeypatch):
         one.file("heavy.bin")
     above = job("above", inputs={"a": one})
     assert jobs.lacking([above]) == [one, above]  # a job needs its inputs whole
-    monkeypatch.setenv(paths.FRESH, "1")
-    assert one.state == "lacking"
+    with monkeypatch.context() as patch:
+        patch.setenv(paths.FRESH, "1")
+        assert one.state == "lacking"
+    jobs.make([one])  # is there for its readers
+    assert made == ["a/1"]
+    jobs.make([one], whole=True)  # as the message says
+    assert one.file("heavy.bin").read_bytes() == b"\0" * 100
 
 
 def test_a_whole_archived_job_is_an_input_like_any_other():

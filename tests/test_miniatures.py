@@ -27,7 +27,7 @@ def test_a_miniature_gives_the_recorded_losses(kind):
 
 
 def test_a_changed_arithmetic_is_noticed(monkeypatch):
-    """The check itself: without Equation 17's smoothing the losses are others."""
+    """The check itself: at another temperature of the soft labels the losses are others."""
     monkeypatch.setattr("ecsupport.screening.distillation.KD_TEMPERATURE", 2.9)
     with pytest.raises(AssertionError, match="no longer that of the archive"):
         test_a_miniature_gives_the_recorded_losses("screening: lsnet")

@@ -11,6 +11,7 @@ from ecsupport.cohort.anatomy import TISSUES
 from ecsupport.core import progress
 from ecsupport.core.errors import row_error
 
+REVISION = 1  # which tissues are one structure, and where its front lies
 STRUCTURES = {  # what the segmenter tells apart, and the phantoms' tissues of each
     "background": ("fat", "soft_tissue", "bladder", "serosa"),
     "myometrium": ("myometrium", "fibroid"),

@@ -9,22 +9,26 @@ import contextlib
 import io
 import json
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from threadpoolctl import threadpool_limits
 
 from ecsupport.core import paths
 from ecsupport.core.artefacts import PROVENANCE, sha256
 from ecsupport.core.errors import UserError
 
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch")  # noted in what a job made, and no part of its key
 _seen: dict[Path, list[tuple]] = {}  # folders that this process has verified, with the state of their files
 _altered: set[Path] = set()  # archived folders of which this process has said that they were altered
 
@@ -121,10 +125,11 @@ class Job:
         return "archived" if self.archives else "lacking"
 
 
-def lacking(wanted: Iterable[Job]) -> list[Job]:
+def lacking(wanted: Iterable[Job], whole: bool = False) -> list[Job]:
     """The jobs that have to be made for `wanted`, each after its inputs.
 
-    A wanted job that is archived is there for its readers; an input has to be there with all its files.
+    A wanted job that is archived is there for its readers; an input has to be there with all its files, and where
+    `whole` is asked for a wanted one too.
     """
     found: dict[Path, Job] = {}
     looked: set[tuple[Path, bool]] = set()
@@ -139,24 +144,25 @@ def lacking(wanted: Iterable[Job]) -> list[Job]:
             found[job.place] = job
 
     for job in wanted:
-        look(job, False)
+        look(job, whole)
     return list(found.values())
 
 
-def make(wanted: Iterable[Job], told: Callable[[list[Job]], None] = lambda _: None) -> None:
-    """Make what is lacking, inputs first, students of one teacher together; `told` hears what is begun.
+def make(wanted: Iterable[Job], told: Callable[[list[Job]], None] = lambda _: None, whole: bool = False) -> None:
+    """Make what is lacking (see there), inputs first, students of one teacher together; `told` hears what is begun.
 
-    A second process that makes the same job waits for the first. A maker that fails leaves nothing behind but its
-    checkpoint; a killed one goes on from it.
+    All on one thread, so that a result does not depend on a machine's cores. A second process that makes the same job
+    waits for the first. A maker that fails leaves nothing behind but its checkpoint; a killed one goes on from it.
     """
-    waiting = lacking(wanted)
+    waiting = lacking(wanted, whole)
     while waiting:
         places = {job.place for job in waiting}
         ready = [job for job in waiting if not places & {one.place for one in job.inputs.values()}]
         first = ready[0]
         group = [job for job in ready if job is first or (first.together and job.together == first.together)]
         told(group)
-        _make(group)
+        with threadpool_limits(1):
+            _make(group)
         waiting = [job for job in waiting if job not in group]
 
 
@@ -191,7 +197,8 @@ def _room(job: Job) -> Path:
 
 def _finish(folder: Path, job: Job) -> None:
     files = {str(f.relative_to(folder)): sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
-    note = {"name": job.name, "key": job.key, **job.identity, "files": files}
+    made_with = {name: version(name) for name in LIBRARIES} | {"machine": platform.machine(), "device": job.device}
+    note = {"name": job.name, "key": job.key, **job.identity, "made_with": made_with, "files": files}
     shutil.rmtree(job.place, ignore_errors=True)  # what stands there was not verified
     (folder / PROVENANCE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     folder.rename(job.place)

@@ -19,6 +19,7 @@ from ecsupport.cohort.phantom import MM
 from ecsupport.cohort.structures import STRUCTURES, Reading
 from ecsupport.evaluation.probes import dice, mean_over_patients
 
+REVISION = 1  # measures, acceptance, thresholds
 SCORED = ("junctional_zone", "endometrium")  # the structures whose Dice the claim is about
 SHIFTS = (1, 2, 4)  # of the acceptance, in 1/64 of the image's side
 LEAST_GAIN = 0.3  # of Dice over that with another patient's anatomy

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+REVISION = 1  # probes, their scores, Dice
 PIXELS = 8000  # drawn of each class
 
 

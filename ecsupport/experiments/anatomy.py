@@ -82,7 +82,7 @@ def _job(
     return Job(
         name,
         make,
-        {"size": size, "revision": [1, phantom.REVISION]},
+        {"size": size, "revision": [kept_anatomy.REVISION, structures.REVISION, phantom.REVISION]},
         {"segmenter": instruments.trained_segmenter(run), **inputs},
         given,
         minutes=number / SPEED / 60 * (size / 64) ** 2,

@@ -9,7 +9,7 @@ from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.experiments import cohort, networks
-from ecsupport.screening.baseline import fit_and_score
+from ecsupport.screening import baseline
 
 TEST = "test.npy"
 
@@ -21,7 +21,7 @@ def floor(run: Run, seed: int) -> Job:
     return Job(
         f"floor/{seed}",
         _fit,
-        {"seed": seed, "revision": 1},
+        {"seed": seed, "revision": baseline.REVISION},
         {"pixels": cohort.pixels(run, "ultrasound", size)},
         {
             "train": train,
@@ -43,4 +43,4 @@ def _fit(folder: Path, job: Job) -> None:
     images, given = cohort.open_pool(job.inputs["pixels"].folder).images, job.given
     rng = generator("baseline", job.recipe["seed"])
     train, test = images[given["train"]], images[given["test"]]
-    np.save(folder / TEST, fit_and_score(train, given["label"], given["patient"], test, rng))
+    np.save(folder / TEST, baseline.fit_and_score(train, given["label"], given["patient"], test, rng))

@@ -79,8 +79,8 @@ def costs(run: Run, checked: pd.DataFrame) -> list[str]:
     lines = [f"{run.name} is a first look, whose trainings are too short to rank anything. Longer ones:"]
     for name in ("laptop", "paper"):
         longer = Run(profiles.load(name), run.cohort)
-        cohort.note(longer, checked)
-        every = by_name(longer).values()
+        with cohort.asked(longer, checked):
+            every = by_name(longer).values()
         lines.append(f"  PROFILE={name}: {len(every)} jobs, {_hours(every)}")
     return lines
 
@@ -92,7 +92,7 @@ def _hours(wanted: Iterable[Job]) -> str:
 def make(run: Run, names: Sequence[str]) -> list[str]:
     """Make the jobs of these names and what they are made from; a line a job. Returns where the named ones lie."""
     wanted = find(run, names)
-    left = jobs.lacking(wanted)
+    left = jobs.lacking(wanted, whole=True)
     total, done = len(left), 0
 
     def told(group: list[Job]) -> None:
@@ -101,5 +101,5 @@ def make(run: Run, names: Sequence[str]) -> list[str]:
         done += len(group)
         print(f"[{done}/{total}] {', '.join(job.name for job in group)} (about {minutes:.1f} min left)", flush=True)
 
-    jobs.make(wanted, told)
+    jobs.make(wanted, told, whole=True)
     return [f"{job.name}  {job.find(*(f for f in job.archived if f != '*'))}" for job in wanted]

@@ -1,6 +1,7 @@
 """The cohort's images as jobs: which rows stand in which pool, and each pool's pixels once for every size."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +19,7 @@ from ecsupport.core.profiles import Profile, Run
 ROWS, IMAGES = "rows.csv", "images.npy"
 NOTE = "manifest.csv"
 Made = TypeVar("Made")
+_asked: dict[Run, pd.DataFrame] = {}  # rows of runs that are only asked about: nothing of them is written
 SPEED = 1000.0  # images of 64 pixels that are rendered, or read, in a second
 
 
@@ -35,7 +37,8 @@ def once(function: Callable[..., Made]) -> Callable[..., Made]:
     @wraps(function)
     def call(run: Run, *arguments: Any) -> Made:
         file = run.notebooks / NOTE
-        return kept(file.stat().st_mtime_ns if run.cohort and file.is_file() else 0, run, *arguments)
+        stamp = file.stat().st_mtime_ns if run.cohort and file.is_file() else 0
+        return kept((stamp, id(_asked.get(run))), run, *arguments)
 
     return call
 
@@ -45,6 +48,8 @@ def rows(run: Run) -> pd.DataFrame:
     """The run's manifest with its splits, one row an image. UserError where own images were not looked at yet."""
     if run.cohort is None:
         return _phantoms(run.profile)
+    if run in _asked:
+        return _asked[run]
     file = run.notebooks / NOTE
     if not file.is_file():
         raise UserError(
@@ -56,6 +61,17 @@ def rows(run: Run) -> pd.DataFrame:
 @lru_cache(maxsize=4)
 def _phantoms(profile: Profile) -> pd.DataFrame:
     return split.of_run(manifest.phantoms(profile.cohort), Run(profile))
+
+
+def note_once(run: Run, checked: pd.DataFrame) -> None:
+    """`note` where nobody has; UserError where the manifest or an image has changed since, amidst a run."""
+    file = run.notebooks / NOTE
+    if file.is_file() and file.read_text(encoding="utf-8") != manifest.to_csv(split.of_run(checked, run)):
+        raise UserError(
+            f"{run.cohort} or its images have changed since they were looked at, so that jobs and notebooks would not "
+            f"speak of the same. Begin again: make reproduce COHORT={run.cohort}"
+        )
+    note(run, checked)
 
 
 def note(run: Run, checked: pd.DataFrame | None = None) -> None:
@@ -78,6 +94,16 @@ def note(run: Run, checked: pd.DataFrame | None = None) -> None:
         if not place.is_file() or place.read_text(encoding="utf-8") != text:
             with replacing(place) as path:
                 path.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def asked(run: Run, checked: pd.DataFrame) -> Iterator[None]:
+    """Within, what the run would be made of is known, and nothing of it is written. checked: as in `note`."""
+    _asked[run] = split.of_run(checked, run)
+    try:
+        yield
+    finally:
+        del _asked[run]
 
 
 @once

@@ -1,6 +1,7 @@
 """Table 1's measurements as jobs: features of real and translated images, and the test of what extracts them."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,18 @@ from ecsupport.core.seeds import generator
 from ecsupport.core.training import device, reproducible
 from ecsupport.evaluation.frechet import NotComputable, frechet_distance
 from ecsupport.experiments import anatomy, cohort, instruments, translators
-from ecsupport.instruments import acceptance, features
-from ecsupport.translation.released import enhance
+from ecsupport.instruments import acceptance, features, inception
+from ecsupport.translation import released
 
 REAL = ("real", "training", "mri", "matched", "plain", "enhanced")  # sets of `real_features`
 SPEED = 1000.0  # images of 64 pixels that are measured in a second, on one core
 
 
 def read(run: Run) -> list[Job]:
-    """The jobs that notebook 03 reads; translations are none, since the archive does not keep them."""
+    """The jobs that notebook 03 reads; translations, which no archive keeps, only where FID proper is asked for."""
     climbed = ladders(run)
     return [
+        *(translators.tests(run) if inception.VARIABLE in os.environ else []),
         instruments.extractor(run), *([climbed] if climbed else []), real_features(run),
         *translated_features(run).values(), *anatomy.read(run),
     ]  # fmt: skip
@@ -99,7 +101,7 @@ def real_features(run: Run) -> Job:
     return Job(
         "features/real",
         _measure_real,
-        {"revision": 1},
+        {"revision": [acceptance.REVISION, released.REVISION]},
         {"extractor": instruments.extractor(run), **_pools(run)},
         given,
         minutes=3 * sum(map(len, given.values())) / _speed(run) / 60,
@@ -113,7 +115,7 @@ def _measure_real(folder: Path, job: Job) -> None:
     sets = {name: _images(job, name) for name in job.given}
     if len(sets["mri"]):
         sets["matched"] = acceptance.match_histogram(sets["mri"], sets["training"])
-        sets["enhanced"] = enhance(sets["plain"])
+        sets["enhanced"] = released.enhance(sets["plain"])
     found = dict.fromkeys(REAL, np.empty((0, features.FEATURES), np.float32))
     with reproducible(1):
         network = _extractor(job)
@@ -136,7 +138,7 @@ def ladders(run: Run) -> Job | None:
     return Job(
         "instrument/acceptance/extractor",
         _test,
-        {"revision": 1},
+        {"revision": acceptance.REVISION},
         {"extractor": instruments.extractor(run), **_pools(run)},
         given,
         minutes=(len(given["training"]) + 2 * steps * len(given["probe"])) / _speed(run) / 60,

@@ -16,7 +16,7 @@ from ecsupport.core.training import reproducible
 from ecsupport.experiments import cohort, networks, translators
 from ecsupport.experiments.tested import Tested
 from ecsupport.experiments.translators import NAMES
-from ecsupport.instruments.acceptance import match_histogram
+from ecsupport.instruments import acceptance
 from ecsupport.screening import arms, lsnet, training
 from ecsupport.screening.arms import Labelled
 from ecsupport.screening.settings import Settings
@@ -142,7 +142,7 @@ def matched(run: Run) -> Job:
     return Job(
         f"pixels/mri-with-ultrasound-histogram/{size}",
         _match,
-        {"size": size, "revision": 1},
+        {"size": size, "revision": acceptance.REVISION},
         {name: cohort.pixels(run, name, size) for name in (*of, "ultrasound")},
         given,
         minutes=len(given["rows"]) / 6000,
@@ -152,7 +152,8 @@ def matched(run: Run) -> Job:
 def _match(folder: Path, job: Job) -> None:
     pools = {name: cohort.open_pool(made.folder).images for name, made in job.inputs.items()}
     mri = [pools[name][job.given[f"of_{name}"]] for name in pools if name != "ultrasound"]
-    np.save(folder / cohort.IMAGES, match_histogram(np.concatenate(mri), pools["ultrasound"][job.given["like"]]))
+    like = pools["ultrasound"][job.given["like"]]
+    np.save(folder / cohort.IMAGES, acceptance.match_histogram(np.concatenate(mri), like))
     (folder / cohort.ROWS).write_text(manifest.to_csv(job.given["rows"]), encoding="utf-8")
 
 

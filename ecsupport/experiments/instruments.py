@@ -26,7 +26,8 @@ def extractor(run: Run) -> Job:
 def trained_segmenter(run: Run) -> Job:
     """The trained segmenter and judge, weights.safetensors: it learns from the pool's phantom ultrasound."""
     rows = cohort.pool(run, "instrument")
-    recipe = {"size": run.profile.translation.image_size, "revision": [segmenter.REVISION, phantom.REVISION]}
+    revision = [segmenter.REVISION, structures.REVISION, phantom.REVISION]
+    recipe = {"size": run.profile.translation.image_size, "revision": revision}
     return _instrument(run, "segmenter", _train_segmenter, recipe, {"rows": np.flatnonzero(rows["modality"] == "us")})
 
 

@@ -76,10 +76,11 @@ def measured(run: Run, seed: int) -> Job:
     given = {word: np.flatnonzero(train & (target == value)) for word, value in (("positive", 1), ("negative", 0))}
     given["test"] = networks.patients(run, "test").index.to_numpy()
     trained = networks.table_3(run)["lsnet", seed]
+    anatomy = None if run.cohort else [structures.REVISION, phantom.REVISION]
     return Job(
         f"keys/{trained.name}",
         _measure,
-        {"seed": seed, "anatomy": phantom.REVISION if run.cohort is None else None, "revision": 1},
+        {"seed": seed, "anatomy": anatomy, "revision": gradients.REVISION},
         {"trained": trained, "pixels": cohort.pixels(run, "ultrasound", size)},
         given,
         minutes=len(given["test"]) / SPEED / 60 * (size / 64 / run.profile.screening.stem_stride) ** 2,
@@ -207,7 +208,7 @@ def maps(run: Run) -> Job:
     return Job(
         f"maps/{trained.name}",
         _map,
-        {"revision": 1},
+        {"revision": gradients.REVISION},
         {"trained": trained, "pixels": cohort.pixels(run, "ultrasound", run.profile.image_size)},
         {"shown": shown(run).index.to_numpy()},
         minutes=0.05,
@@ -243,7 +244,7 @@ def lessons(run: Run) -> Job:
     return Job(
         "lessons",
         _learn,
-        {**recipe, "revision": {"lessons": 1, **revision}},
+        {**recipe, "revision": {"lessons": gradients.REVISION, **revision}},
         {"pixels": cohort.pixels(run, "ultrasound", run.profile.image_size)},
         {"shown": networks.patients(run, "test").index.to_numpy()[:LESSON_IMAGES]},
         minutes=0.3 * (run.profile.image_size / 64 / settings.stem_stride) ** 4,

@@ -16,9 +16,10 @@ from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import device, reproducible, torch_generator
+from ecsupport.evaluation import probes
 from ecsupport.evaluation.probes import channel_summary, dice, pixel_probe, probe_scores
 from ecsupport.experiments import cohort, translators
-from ecsupport.translation import models, released, training
+from ecsupport.translation import inference, models, released, training
 from ecsupport.translation.inference import to_tensor
 from ecsupport.translation.settings import Settings
 from ecsupport.translation.sg_cyclegan import SGCycleGAN
@@ -153,7 +154,7 @@ def junctional_zone(run: Run) -> Job | None:
         name: cohort.pool(run, name).iloc[of].groupby("patient_id").head(PER_PATIENT).head(MOST).index.to_numpy()
         for name, of in rows.items()
     }
-    recipe = {"anatomy": phantom.REVISION}
+    recipe = {"anatomy": [structures.REVISION, phantom.REVISION]}
     return _job(run, "mafe/junctional_zone", _find_zone, recipe, {**_both(run), **_pools(run)}, given, keeps=True)
 
 
@@ -254,7 +255,7 @@ def _job(
     return Job(
         f"{name}/{size.seeds[0]}",
         make,
-        {**recipe, "revision": 1},
+        {**recipe, "revision": [probes.REVISION, inference.REVISION]},
         inputs,
         given,
         minutes=len(EXTRACTORS) * number / SPEED / 60 * area * (size.width / 16) ** 2,

@@ -12,6 +12,7 @@ from ecsupport.cohort import manifest
 from ecsupport.core.jobs import Job
 from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
+from ecsupport.core.training import reproducible
 from ecsupport.experiments import cohort, translators
 from ecsupport.screening import ablations, distillation, lsnet, training
 from ecsupport.screening.settings import Settings
@@ -174,10 +175,11 @@ def patients(run: Run, name: str) -> pd.DataFrame:
 def _score(folder: Path, job: Job) -> None:
     trained = job.inputs["trained"].folder
     found = {}
-    for role in ["network", *["teacher"] * job.recipe["teacher"]]:
-        network = training.restore(trained, role, job.device)
-        for name, places in job.given.items():
-            pixels = cohort.open_pool(job.inputs[UNSEEN.get(name, "ultrasound")].folder).images
-            label = name if role == "network" else f"teacher_{name}"
-            found[label] = training.predict(network, pixels[places]).astype(np.float32)
+    with reproducible(1):
+        for role in ["network", *["teacher"] * job.recipe["teacher"]]:
+            network = training.restore(trained, role, job.device)
+            for name, places in job.given.items():
+                pixels = cohort.open_pool(job.inputs[UNSEEN.get(name, "ultrasound")].folder).images
+                label = name if role == "network" else f"teacher_{name}"
+                found[label] = training.predict(network, pixels[places]).astype(np.float32)
     np.savez_compressed(folder / "scores.npz", **found)

@@ -13,8 +13,7 @@ from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import device, reproducible
 from ecsupport.experiments import cohort
-from ecsupport.translation import models, training
-from ecsupport.translation.inference import translate
+from ecsupport.translation import inference, models, training
 from ecsupport.translation.settings import Settings
 
 NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DCLGAN", "sg_cyclegan": "SG-CycleGAN"}
@@ -121,7 +120,7 @@ def translations(run: Run, model: str, seed: int, what: str) -> Job:
     return Job(
         f"translations/{model}/{seed}/{what}",
         _translate,
-        {"seed": seed, "size": size, "revision": 1},
+        {"seed": seed, "size": size, "revision": inference.REVISION},
         {"translator": translator(run, model, seed), **inputs},
         given,
         minutes=len(rows) / 6000 * (size / 64) ** 2,
@@ -140,7 +139,8 @@ def _translate(folder: Path, job: Job) -> None:
     parts = [cohort.open_pool(made.folder).images[job.given[f"of_{name}"]] for name, made in pools.items()]
     with reproducible(1):
         network = training.restore(job.inputs["translator"].folder).to(device(job.device))
-        pictures = np.concatenate([translate(network, mri, ("synthetic", job.recipe["seed"])) for mri in parts])
+        words = ("synthetic", job.recipe["seed"])
+        pictures = np.concatenate([inference.translate(network, mri, words) for mri in parts])
     np.save(folder / cohort.IMAGES, pictures)
     rows = job.given["rows"].assign(hash=[sha256(picture.tobytes()) for picture in pictures])
     (folder / cohort.ROWS).write_text(manifest.to_csv(rows), encoding="utf-8")

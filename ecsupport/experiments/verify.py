@@ -32,7 +32,7 @@ def differences(job: Job, others: Sequence[Job]) -> list[str]:
     alone, or within `LEAST`, relative, where that is more. What it is made from is made first where it is lacking.
     others: the jobs among which those trainings are.
     """
-    jobs.make(job.inputs.values())
+    jobs.make(job.inputs.values(), whole=True)
     (name,) = set(RECORDS) & set(job.archived)
     with tempfile.TemporaryDirectory() as folder:
         job.make(Path(folder), job)
@@ -51,7 +51,8 @@ def differences(job: Job, others: Sequence[Job]) -> list[str]:
     ends = pd.DataFrame([_end(pd.read_csv(one.archives[0] / name)) for one in family])[list(old)]
     allowed = np.fmax(LEAST * _end(old).abs(), TIMES * ends.std().fillna(0))
     apart = (_end(new) - _end(old)).abs()
-    for column in old.columns[(apart > allowed).to_numpy()]:
+    both_none = _end(new).isna() & _end(old).isna()
+    for column in old.columns[~((apart <= allowed) | both_none).to_numpy()]:
         was, now = _end(old)[column], _end(new)[column]
         found.append(f"{job.name}: {column} ends at {now:.4g}, archived {was:.4g}; seeds differ by less")
     return found

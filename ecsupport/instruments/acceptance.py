@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from ecsupport.core.pixels import demand_grey
 
+REVISION = 1  # ladders, rule of acceptance, matched histograms
 LADDERS = {  # how strong each step is; the first is the mildest
     "blur": (0.75, 1.5, 3.0),  # standard deviation of a Gaussian, in 1/64 of the image's side
     "noise": (5.0, 10.0, 20.0, 40.0),  # standard deviation, in grey levels

@@ -29,6 +29,7 @@ PHANTOMS = (
 OWN_IMAGES = "Images of the manifest {name}. Research use only; not for clinical use."
 FOOTER_HEIGHT = 0.2  # inches, below the drawing
 DPI = 150  # of a picture's file
+EDGE = 0.03  # inches, around what reaches beyond the figure
 
 
 def cohort_name(run: Run) -> str:
@@ -85,7 +86,7 @@ class Results:
         shown = figure.dpi
         figure.set_dpi(DPI)  # at which letters have other widths
         _fix_layout(figure)
-        whole = Bbox.union([figure.bbox_inches, figure.get_tightbbox()])  # nothing is cut off at the edge
+        whole = Bbox.union([figure.bbox_inches, figure.get_tightbbox().padded(EDGE)])  # nothing is cut off
         with replacing(self.run.figures / f"{name}.png") as path:
             figure.savefig(path, dpi=DPI, bbox_inches=whole, metadata={"Software": None})
         figure.set_dpi(shown)

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
 
+REVISION = 1  # what is told of an image, and the logistic model
 BLOCKS = 8
 AT_ONCE = 512  # images held in floating point
 

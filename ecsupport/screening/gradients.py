@@ -15,6 +15,8 @@ from ecsupport.screening.inputs import to_input
 from ecsupport.screening.lsnet import Selection, Student
 from ecsupport.screening.sparse_attention import ALPHA, TAU, number_of_keys, ranking, simulate, top_keys
 
+REVISION = 1  # maps, keys, rank correlation, lessons
+
 
 def teacher_maps(teacher: nn.Module, images: np.ndarray) -> list[torch.Tensor | None]:
     """Equation 10 for images (B, S, S) uint8, by the teacher in eval mode: one (B, P, h, N, N) map a block.

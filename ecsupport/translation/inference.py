@@ -7,6 +7,8 @@ from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import torch_generator
 from ecsupport.translation.interface import Translator
 
+REVISION = 1  # how a set is translated, and turned into grey levels
+
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
     """(N, S, S) uint8 to (N, 1, S, S) float32 in [-1, 1]; UserError for any other array."""

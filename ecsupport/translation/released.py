@@ -23,7 +23,7 @@ from PIL import Image, ImageFilter, ImageOps
 from skimage import exposure
 from torch import nn
 
-REVISION = 1  # guide of the region convolution 1 x 1
+REVISION = 1  # guide of the region convolution 1 x 1; enhancement
 REGIONS = 8
 SETTINGS = MappingProxyType(
     {"dynamic_regions": True, "unfrozen": True, "accumulation": 4, "weights": {"feature": 5.0, "domain": 2.5}}
