@@ -65,7 +65,7 @@ def test_files_are_trained_on_as_the_phantoms_are(runs):
 
 @pytest.fixture(scope="module")
 def exported(used_smoke, runs, ecsupport):
-    """Notebooks 01 to 06 on the files; what the phantoms' jobs made stands in for their twins, which would be equal."""
+    """The notebooks on the files; what the phantoms' jobs made stands in for their twins, which would be equal."""
     of_phantoms, of_files = runs
     for name, job in of_files.items():
         if job.state == "lacking":
@@ -76,10 +76,10 @@ def exported(used_smoke, runs, ecsupport):
                 (job.place / "zones.npz").unlink()
             (job.place / PROVENANCE).unlink()
             (job.place / PROVENANCE).write_text(json.dumps(note))
-    for item in ("table-1", "table-2", "table-5"):
-        done = ecsupport("item", item, "--cohort", used_smoke / "own" / "manifest.csv", ECSUPPORT_WORKSPACE=used_smoke)
-        assert done.returncode == 0, done.stderr
-        assert "to make" not in done.stderr
+    manifest = used_smoke / "own" / "manifest.csv"
+    done = ecsupport("reproduce", "--profile", "smoke", "--cohort", manifest, ECSUPPORT_WORKSPACE=used_smoke)
+    assert done.returncode == 0, done.stderr
+    assert "to make" not in done.stderr
     return used_smoke / "figures" / "smoke-manifest"
 
 
