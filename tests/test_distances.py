@@ -132,7 +132,7 @@ def test_the_anatomy_of_a_translation_is_held_against_that_of_its_mri(made):
     np.testing.assert_array_equal(table["invasion"], reading.invasion)
     np.testing.assert_array_equal(table["visible_depth"], known.visible_depth)
 
-    places = anatomy.examples(RUN)
+    places = translators.shown(RUN, anatomy.EXAMPLES)
     assert len(set(distances.patients(RUN, "mri")[places])) == len(places) <= anatomy.EXAMPLES
     with np.load(job.file("examples.npz")) as shown:
         np.testing.assert_array_equal(shown["true"], known.labels[places])
@@ -335,7 +335,7 @@ def test_fid_proper_is_measured_on_the_translations(monkeypatch):
 def test_pictures_draw_what_they_are_given(made):
     with np.load(made["anatomy/cyclegan/42"].file("examples.npz")) as file:
         examples = {"cyclegan": dict(file)}
-    places = anatomy.examples(RUN)
+    places = translators.shown(RUN, anatomy.EXAMPLES)
     figure, drawn = distance_plots.anatomy_examples(examples, places, ["t1"] * len(places))
     assert len(figure.axes) == 2 * 5
     row = drawn.query("row == 'MRI, truth' and structure == 'tumour'").iloc[0]

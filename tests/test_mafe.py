@@ -70,7 +70,7 @@ def test_examples_are_the_images_of_their_pools(made, pools):
     job = made["examples/translations/42"]
     found = mafe.arrays(job, "examples")
     assert set(found) == {"mri", *translators.COMPARED, "ultrasound"}
-    places, patients = mafe.chosen(RUN), pools["mri"].rows["patient_id"].to_numpy()[job.given["mri"]]
+    places, patients = translators.shown(RUN, mafe.SHOWN), pools["mri"].rows["patient_id"].to_numpy()[job.given["mri"]]
     assert len(set(patients)) == len(patients) == len(places) == min(mafe.SHOWN, 3)
     np.testing.assert_array_equal(found["mri"], pools["mri"].images[job.given["mri"]])
     for model in translators.COMPARED:

@@ -62,17 +62,13 @@ def translated(run: Run) -> dict[tuple[str, int], Job]:
     for made in translators.tests(run):
         _, model, seed, _ = made.name.split("/")
         shown = model in SHOWN and int(seed) == min(translators.seeds(run, model))
-        given = {"mri": translators.sources(run, "test")["mri"], "shown": examples(run) if shown else np.empty(0, int)}
+        given = {
+            "mri": translators.sources(run, "test")["mri"],
+            "shown": translators.shown(run, EXAMPLES if shown else 0),
+        }
         inputs = {"translations": made, "mri": _pixels(run, "mri")}
         found[model, int(seed)] = _job(run, f"anatomy/{model}/{seed}", _read_translations, inputs, given)
     return found
-
-
-def examples(run: Run) -> np.ndarray:
-    """Which of the test MRI are shown, counted from 0: one of each of the first patients, each time a later one."""
-    rows = cohort.pool(run, "mri").iloc[translators.sources(run, "test")["mri"]]
-    several = rows.assign(place=range(len(rows))).groupby("patient_id", sort=False)["place"]
-    return np.array([part.iloc[number % len(part)] for number, (_, part) in enumerate(several)][:EXAMPLES], int)
 
 
 def _job(

@@ -51,13 +51,6 @@ def arrays(job: Job, name: str) -> dict[str, np.ndarray]:
         return dict(found)
 
 
-def chosen(run: Run) -> np.ndarray:
-    """Which of the test MRI are shown, counted from 0: one of each of the first patients, each time a later one."""
-    rows = cohort.pool(run, "mri").iloc[translators.sources(run, "test")["mri"]]
-    several = rows.assign(place=range(len(rows))).groupby("patient_id")["place"]
-    return np.array([part.iloc[number % len(part)] for number, (_, part) in enumerate(several)][:SHOWN], int)
-
-
 def ultrasound(run: Run) -> np.ndarray:
     """Rows of the pool `ultrasound`: carcinomas of test patients."""
     rows = cohort.pool(run, "ultrasound")
@@ -67,10 +60,10 @@ def ultrasound(run: Run) -> np.ndarray:
 def examples(run: Run) -> Job | None:
     """The patients of Figure 1: examples.npz, (k, S, S) uint8 each.
 
-    mri: of `chosen`, in its order;  one array a compared translator, under its name: their translations by the first
-    seed, as they stand among the translations of the test;  ultrasound: of other patients, one image each
+    mri: of `translators.shown`, in its order;  one array a compared translator, under its name: their translations by
+    the first seed, as they stand among the translations of the test;  ultrasound: of other patients, one image each
     """
-    places = chosen(run)
+    places = translators.shown(run, SHOWN)
     if not translators.translatable(run) or not len(places):
         return None
     of = ultrasound(run)

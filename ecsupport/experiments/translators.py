@@ -109,6 +109,13 @@ def sources(run: Run, what: str) -> dict[str, np.ndarray]:
     return {name: rows[np.sort(rng.permutation(len(rows))[:added])] for name, rows in every.items()}
 
 
+def shown(run: Run, patients: int) -> np.ndarray:
+    """Which of the test MRI are shown, counted from 0: one of each of the first patients, each time a later one."""
+    rows = cohort.pool(run, "mri").iloc[sources(run, "test")["mri"]]
+    several = rows.assign(place=range(len(rows))).groupby("patient_id", sort=False)["place"]
+    return np.array([part.iloc[number % len(part)] for number, (_, part) in enumerate(several)][:patients], int)
+
+
 def translations(run: Run, model: str, seed: int, what: str) -> Job:
     """Some MRI translated by a trained translator: a pool whose row i is image i, labels and patients the MRI's."""
     size = run.profile.translation.image_size
