@@ -208,8 +208,8 @@ def _may_begin(run: Run, names: Sequence[str], workers: int, asked: bool) -> boo
     if taken > UNASKED and not asked:
         for job in lacking[:SHOWN]:
             say(f"  {job.name}  {duration([job.minutes])}")
-        if more := len(lacking) - SHOWN:
-            say(f"  and {more} more: python -m ecsupport jobs --profile {run.profile.name}" if more > 0 else "")
+        if (more := len(lacking) - SHOWN) > 0:
+            say(f"  and {more} more: python -m ecsupport jobs --profile {run.profile.name}")
         say("This is not trained unasked. Add TRAIN=1 to train it now; a run that is stopped goes on where it was")
         return False
     os.environ[AHEAD] = f"{len(lacking)} {minutes} {workers} {time.time()}"
