@@ -12,8 +12,8 @@ from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import reproducible, torch_generator
-from ecsupport.experiments import baseline, cohort, networks
-from ecsupport.screening import distillation, gradients, lsnet, training
+from ecsupport.experiments import baseline, cohort, guidance, networks
+from ecsupport.screening import ablations, distillation, gradients, lsnet, training
 from ecsupport.screening.batches import Batches
 from ecsupport.screening.distillation import Maps
 from ecsupport.screening.inputs import augment, to_input
@@ -39,7 +39,18 @@ def read(run: Run) -> list[Job]:
         *(measured(run, seed) for seed in seeds),
         maps(run),
         lessons(run),
+        *(guidance.masks(run, seed) for seed in seeds),
+        guidance.guided_students(run),
+        *(guided_arms(run).values()),
     ]
+
+
+def guided_arms(run: Run) -> dict[tuple[str, int], Job]:
+    """Arms of Tables 4 and 5 that differ in who chooses the keys, or by which map, as far as the profile attempts them.
+
+    By name and seed; LSNet itself is Table 3's.
+    """
+    return {which: job for which, job in networks.arms(run).items() if which[0] in ablations.GUIDED}
 
 
 def read_ablations(run: Run) -> list[Job]:

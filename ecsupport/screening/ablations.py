@@ -1,8 +1,8 @@
 """The arms of Tables 4 and 5: LSNet with one thing otherwise, all else, update steps included, alike.
 
 An arm is left out by priority, never shortened: 1 what the paper's claims compare, 2 who chooses the keys, 3 how many
-keys, and whether heads and positions share them, 4 what runs share, 5 what was released or is printed instead of our
-reading, and guidance that tells the student no label, 6 the remaining open choices.
+keys, and whether heads and positions share them, 4 what runs share, and guidance that does not tell the student the
+label, 5 what was released or is printed instead of our reading, 6 the remaining open choices.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,17 @@ from ecsupport.screening.settings import Settings
 PRIORITIES = {
     ("simulation", "rows"): 2,
     ("variant", "shared"): 3,
-    ("alpha", 0.5): 5,
-    ("fusion", "magnitude"): 5,
-    ("gradient_of", "prediction"): 5,
+    ("alpha", 0.5): 4,
+    ("fusion", "magnitude"): 4,
+    ("gradient_of", "prediction"): 4,
     ("variant", "released"): 5,
     ("fusion", "code"): 5,
 }
 FULL, REAL, PAPER = "LSNet", "no synthetic images", "dense, no gradient distillation"
 UNTAUGHT, RANDOM, ALONE = "keys of an untaught simulator", "random keys", "untaught keys, no soft labels"
 ALL_KEYS, ONE_START, BY_ROWS = "all keys", "runs with one first phase", "simulation: rows"
+EITHER_SIGN, MAGNITUDE, PREDICTED = "alpha: 0.5", "fusion: magnitude", "gradient_of: prediction"
+GUIDED = (FULL, EITHER_SIGN, MAGNITUDE, PREDICTED, UNTAUGHT, RANDOM)  # who chooses the keys, and by which map
 SHARES = {"1": 1.0, "1/10": 1 / 10, "1/25": 1 / 25, "1/50": 1 / 50}  # of keys that a query keeps, Table 5
 
 
