@@ -38,6 +38,7 @@ from ecsupport.screening.sparse_attention import (
     SparseAttention,
     importance,
     keep,
+    magnitudes,
     number_of_keys,
     random_map,
     ranking,
@@ -225,6 +226,26 @@ def test_of_the_sign_and_so_of_the_label_only_some_choices_know_nothing(options,
     for guidance in (maps(3), [-g for g in maps(3)]):
         student(**options).eval()(x, guidance, 1.0, selections)
     assert torch.equal(selections[0].keys, selections[3].keys) == blind
+
+
+@pytest.mark.parametrize(
+    ("options", "blind"), [({"alpha": 0.5}, False), ({"fusion": "magnitude"}, True), ({"fusion": "code"}, False)]
+)
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.1])
+def test_while_the_teacher_hands_over_only_magnitudes_hide_the_sign(options, blind, share):
+    """Signed maps are added before the choice: where they agree in sign the sum is large."""
+    selections, x = [], images()
+    for guidance in (maps(3), [-g for g in maps(3)]):
+        student(**options).eval()(x, guidance, share, selections)
+    assert torch.equal(selections[0].keys, selections[3].keys) == blind
+
+
+def test_magnitudes_are_mixed_by_hand():
+    guidance, features = noise(1, 4, 4, 9, 9, seed=1), noise(1, 4, 4, 9, 4, seed=2)
+    own, of_teacher = standardise(simulate(features)).abs(), standardise(guidance).abs()
+    torch.testing.assert_close(magnitudes(guidance, features, 0.3), 0.3 * of_teacher + 0.7 * own)
+    assert torch.equal(magnitudes(guidance, features, 1.0), of_teacher)
+    assert torch.equal(magnitudes(None, features, 0.0), own)
 
 
 def test_all_that_two_students_both_have_starts_alike():

@@ -22,7 +22,7 @@ from ecsupport.core.seeds import generator
 from ecsupport.core.training import reproducible, torch_generator
 from ecsupport.evaluation.auc import auc_interval
 from ecsupport.experiments import cohort, networks
-from ecsupport.screening import ablations, distillation, guided, label_leak, training
+from ecsupport.screening import ablations, distillation, guided, label_leak, sparse_attention, training
 from ecsupport.screening.batches import Batches
 from ecsupport.screening.distillation import Maps
 from ecsupport.screening.inputs import to_input
@@ -34,8 +34,13 @@ PARTS = {"training": "train", "test": "test"}  # whose images, by split
 HALF = 8  # images of each class in a batch
 MOST, SCORED = 320, 240  # images of each part: decoded, scored by guided students
 UNTIL = 0.5  # of a training, where the teacher's maps have half of the choice
-ARMS = (ablations.FULL, ablations.EITHER_SIGN, ablations.RANDOM)
-MODES = ("eval", "training")  # of the networks
+ARMS = (ablations.FULL, ablations.EITHER_SIGN, ablations.MAGNITUDE, ablations.RANDOM)
+ALONE, BATCH, HANDING = "each image alone", "in a training batch", "alone, half handed over"
+WHEN: Mapping[str, tuple[bool, float]] = {  # whether networks are in training mode, the teacher's share of the choice
+    ALONE: (False, 1.0),
+    BATCH: (True, 1.0),
+    HANDING: (False, 0.5),
+}
 TRUE, TOLD, PREDICTED = "true label", "random label", "predicted class"
 TURNED, SIMULATED = "other label", "simulated"
 
@@ -54,17 +59,18 @@ def images(run: Run, *parts: str) -> dict[str, np.ndarray]:
 def masks(run: Run, seed: int) -> Job:
     """What masks of kept keys tell of a label, by a trained LSNet and its teacher.
 
-    Of real training images, half of whose patients fit the decoder.  overlap.csv: mode (of the networks), choice (of
+    Of real training images, half of whose patients fit the decoder.  overlap.csv: when (of WHEN), choice (of
     `label_leak.CHOICES`), block, overlap (share of kept keys that the other label keeps too) and cosine (of the two
-    maps), means over images.  decoded.csv: mode, given (what the mask is chosen by), choice, block, auc (of a random
+    maps), means over images.  decoded.csv: when, given (what the mask is chosen by), choice, block, auc (of a random
     label where it was given, else of the true one, on the other patients), low, high, patients (these).
     """
     trained, size = networks.table_3(run)["lsnet", seed], run.profile.image_size
     first = tokens(size, run.profile.screening.stem_stride)[0]
+    revision = {"masks": label_leak.REVISION, "magnitude": sparse_attention.REVISION_MAGNITUDE}
     return Job(
         f"masks/{trained.name}",
         _masks,
-        {"seed": seed, "half": HALF, "most": MOST, "revision": label_leak.REVISION},
+        {"seed": seed, "half": HALF, "most": MOST, "when": [list(of) for of in WHEN.values()], "revision": revision},
         {"trained": trained, "pixels": cohort.pixels(run, "ultrasound", size)},
         images(run, "training"),
         minutes=0.25 * max(1, (first / 16) ** 2 / 2),
@@ -87,19 +93,20 @@ def _masks(folder: Path, job: Job) -> None:
         shown, label = job.given["training"][places], job.given["training_label"][places]
         told, patient = rng.permuted(label, axis=1), job.given["training_patient"][places.ravel()]
         number = len(np.unique(patient[~fitted]))
-        for mode in MODES:
+        for when, (in_training, guidance) in WHEN.items():
             for network in (teacher, student):
-                network.train(mode == "training")
-            maps = (_maps(teacher, student, pixels[s], y, t) for s, y, t in zip(shown, label, told, strict=True))
-            kept, both = _kept(maps, share)
-            overlaps.append(both.assign(mode=mode))
+                network.train(in_training)
+            batches = zip(shown, label, told, strict=True)
+            seen = (_seen(teacher, student, pixels[s], y, t) for s, y, t in batches)
+            kept, both = _kept(seen, guidance, share)
+            overlaps.append(both.assign(when=when))
             for (given, choice, block), packed in kept.items():
                 wanted = (told if given == TOLD else label).ravel()
                 score = label_leak.decode(np.unpackbits(packed, axis=1).astype(bool), wanted, fitted)
                 found = auc_interval(wanted[~fitted], score, patient[~fitted])
-                decoded.append((mode, given, choice, block, found.auc, found.low, found.high, number))
+                decoded.append((when, given, choice, block, found.auc, found.low, found.high, number))
     _write(folder / "overlap.csv", pd.concat(overlaps))
-    columns = ["mode", "given", "choice", "block", "auc", "low", "high", "patients"]
+    columns = ["when", "given", "choice", "block", "auc", "low", "high", "patients"]
     _write(folder / "decoded.csv", pd.DataFrame(decoded, columns=columns))
 
 
@@ -125,37 +132,44 @@ def one_half(patient: np.ndarray, label: np.ndarray, rng: np.random.Generator) -
     return np.isin(patient, np.concatenate([of[: len(of) // 2] for of in drawn]))
 
 
-def _maps(
+def _seen(
     teacher: nn.Module, student: Student, pixels: np.ndarray, label: np.ndarray, told: np.ndarray
-) -> dict[str, Maps]:
-    """Maps of one batch by what they are of; for the other label every label of the batch is turned."""
+) -> tuple[dict[str, Maps | None], list[torch.Tensor | None]]:
+    """The teacher's maps of one batch by what they are of, with None for no map; and the student's own features.
+
+    For the other label every label of the batch is turned.
+    """
     device = next(teacher.parameters()).device
     shown = to_input(pixels, device)
     true, random = (torch.from_numpy(y).to(device) for y in (label, told))
     both = label_leak.gradients(teacher, shown, true, distillation.CLASSES)
-    return {
+    maps = {
         TRUE: both["label"],
         PREDICTED: both["prediction"],
         TOLD: label_leak.gradients(teacher, shown, random)["label"],
         TURNED: label_leak.gradients(teacher, shown, 1 - true)["label"],
-        SIMULATED: label_leak.simulated(student, shown),
+        SIMULATED: None,
     }
+    return maps, label_leak.features(student, shown)
 
 
-def _kept(batches: Iterable[Mapping[str, Maps]], share: float) -> tuple[dict[tuple, np.ndarray], pd.DataFrame]:
-    """Masks (N, bytes) uint8 by what they are chosen by, choice and block, eight keys a byte; and the overlap."""
+def _kept(batches: Iterable[tuple], guidance: float, share: float) -> tuple[dict[tuple, np.ndarray], pd.DataFrame]:
+    """Masks (N, bytes) uint8 by what they are chosen by, choice and block, eight keys a byte; and the overlap.
+
+    batches: of `_seen`; guidance: the teacher's share of the choice; share: of the keys.
+    """
     masks: dict[tuple, list[np.ndarray]] = {}
     rows = []
-    for maps in batches:
+    for maps, own in batches:
         alike = [label_leak.cosine(*pair) for pair in zip(maps[TRUE], maps[TURNED], strict=True) if pair[0] is not None]
         for choice, how in label_leak.CHOICES.items():
-            keys = {given: label_leak.keys_by(of, share, *how) for given, of in maps.items()}
+            keys = {given: label_leak.keys_by(own, of, guidance, share, *how) for given, of in maps.items()}
             pairs = enumerate(zip(keys[TRUE], keys.pop(TURNED), alike, strict=True), start=1)
             rows += [(choice, b, label_leak.overlap(one, other).mean(), of.mean()) for b, (one, other, of) in pairs]
             for given, blocks in keys.items():
                 for block, of in enumerate(blocks, start=1):
-                    seen = label_leak.mask_of(of, of.shape[-2]).cpu().numpy()
-                    masks.setdefault((given, choice, block), []).append(np.packbits(seen, axis=1))
+                    mask = label_leak.mask_of(of, of.shape[-2]).cpu().numpy()
+                    masks.setdefault((given, choice, block), []).append(np.packbits(mask, axis=1))
     found = pd.DataFrame(rows, columns=["choice", "block", "overlap", "cosine"])
     both = found.groupby(["choice", "block"], sort=False).mean().reset_index()
     return {name: np.concatenate(of) for name, of in masks.items()}, both
@@ -173,11 +187,13 @@ def guided_students(run: Run) -> Job:
     settings = {name: asdict(arms[name].settings) for name in ARMS}
     for one in settings.values():
         one["rules"] = list(one["rules"])
+    revision = {"guided": guided.REVISION, "masks": label_leak.REVISION}
+    revision["magnitude"] = sparse_attention.REVISION_MAGNITUDE
     recipe = {"settings": settings, "seed": seed, "until": UNTIL, "half": HALF, "most": SCORED}
     return Job(
         f"screening/guided/{seed}",
         _guide,
-        recipe | {"revision": {"guided": guided.REVISION, "masks": label_leak.REVISION, **trained.recipe["revision"]}},
+        recipe | {"revision": {**revision, **trained.recipe["revision"]}},
         dict(trained.inputs),
         dict(trained.given) | images(run, *PARTS),
         minutes=UNTIL * sum(networks.minutes(run, arms[name].settings) for name in ARMS),

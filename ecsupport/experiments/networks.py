@@ -62,7 +62,8 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
     if settings.shared_start == seed:
         settings = replace(settings, shared_start=None)
     inputs, given = training_set(run, synthetic)
-    revision = {"training": training.REVISION, **lsnet.revisions(settings.network, settings.variant)}
+    of_network = lsnet.revisions(settings.network, settings.variant, settings.fusion)
+    revision = {"training": training.REVISION, **of_network}
     if settings.taught:
         revision |= {"distillation": distillation.REVISION, **lsnet.revisions("teacher")}
     recipe = {"settings": asdict(settings), "seed": seed, "revision": revision}

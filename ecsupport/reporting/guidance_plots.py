@@ -6,36 +6,34 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ecsupport.experiments.guidance import SIMULATED, TOLD, TRUE
+from ecsupport.experiments.guidance import BATCH, SIMULATED, TOLD, TRUE, WHEN
 from ecsupport.reporting import style
 from ecsupport.screening import ablations, guided
 from ecsupport.screening.label_leak import CHOICES
 
-NAMES = {ablations.FULL: "guided at α = 0.7", ablations.EITHER_SIGN: "guided at α = 0.5"}
+NAMES = {ablations.FULL: "α = 0.7", ablations.EITHER_SIGN: "α = 0.5", ablations.MAGNITUDE: "|G|"}
 
 
 def in_guidance(told: pd.DataFrame) -> Figure:
     """Does a kept key tell the label? Overlap and decoding by choice of keys and block; of `in_guidance`.
 
-    Dots are training runs, whiskers 95 % intervals over patients; open dots are other networks' modes or other masks.
+    Dots are training runs, whiskers 95 % intervals over patients.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(style.WIDE, 3.8), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(style.WIDE, 4.6), sharey=True)
     overlap, auc = told[told["measure"] == "overlap"], told[told["measure"] == "auc"]
-    _dots(axes[0], overlap[overlap["mode"] == "eval"], True, "each image alone")
-    _dots(axes[0], overlap[overlap["mode"] == "training"], False, "in a training batch")
-    axes[0].set(title="Keys that both labels keep", xlabel="share of keys", xlim=(-0.03, 1.05))
-    random = auc[auc["given"] == TOLD]
-    _dots(axes[1], random[random["mode"] == "eval"], True, "each image alone")
-    _dots(axes[1], random[random["mode"] == "training"], False, "in a training batch")
+    random, true = auc[auc["given"] == TOLD], auc[auc["when"] == BATCH]
+    for number, when in enumerate(WHEN):
+        _dots(axes[0], overlap[overlap["when"] == when], number, when)
+        _dots(axes[1], random[random["when"] == when], number, when)
+    for number, (given, label) in enumerate(((TRUE, "teacher's map"), (SIMULATED, "simulated map"))):
+        _dots(axes[2], true[true["given"] == given], 3 + number, label)
     runs, patients = told["seed"].nunique(), int(auc["patients"].max())
+    axes[0].set(title="Keys that both labels keep", xlabel="share of keys", xlim=(-0.03, 1.05))
     axes[1].set(title="Random label, read back", xlabel=f"AUC ({runs} runs; 95 % of {patients} patients)")
-    trained = auc[auc["mode"] == "training"]
-    _dots(axes[2], trained[trained["given"] == TRUE], True, "teacher's map")
-    _dots(axes[2], trained[trained["given"] == SIMULATED], False, "simulated map")
-    axes[2].set(title="True label, read from keys", xlabel="AUC, in a training batch")
-    figure.suptitle("Only |G| and α = 0.5 keep the same keys for both labels", x=0.01, ha="left", fontsize=10)
+    axes[2].set(title="True label, read from keys", xlabel=f"AUC, {BATCH}")
+    figure.suptitle("Only |G| still hides the label while the teacher hands over", x=0.01, ha="left", fontsize=10)
     for axis in axes:
-        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.17), handletextpad=0.1)
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), handletextpad=0.1)
         axis.grid(axis="y")
     for axis in axes[1:]:
         axis.axvline(0.5, color="0.7", lw=0.8, zorder=0)
@@ -48,16 +46,14 @@ def in_guidance(told: pd.DataFrame) -> Figure:
     return figure
 
 
-def _dots(axis: Axes, rows: pd.DataFrame, solid: bool, label: str) -> None:
+def _dots(axis: Axes, rows: pd.DataFrame, number: int, label: str) -> None:
+    """Runs of one series, the `number`-th colour, a little below those of the one before."""
     blocks, choices = sorted(rows["block"].unique()), list(CHOICES)
-    colour = style.SERIES[0] if solid else style.SERIES[1]
     for seed, (_, run) in enumerate(rows.groupby("seed")):
         row = run["choice"].map(choices.index) * len(blocks) + run["block"].map(blocks.index)
-        at = row + (-0.22 if solid else 0.14) + 0.08 * seed
-        limits = run[["low", "high"]].to_numpy()
-        axis.hlines(at, limits[:, 0], limits[:, 1], color=colour, lw=0.8, alpha=0.6)
-        axis.plot(run["value"], at, "o", ms=3.5, color=colour, mfc=colour if solid else "white", label=label)
-        label = None
+        at = row + 0.26 * (number % 3 - 1) + 0.06 * (seed - 1)
+        axis.hlines(at, run["low"], run["high"], color=style.SERIES[number], lw=0.8, alpha=0.6)
+        axis.plot(run["value"], at, "o", ms=3.2, color=style.SERIES[number], label="" if seed else label)
 
 
 def guided_students(made: pd.DataFrame) -> Figure:
@@ -72,7 +68,7 @@ def guided_students(made: pd.DataFrame) -> Figure:
                 axis, rows, np.arange(len(rows)) + 0.24 * (number - 0.5), style.SERIES[number], label=number_of
             )
         axis.axvline(0, color="0.7", lw=0.8, zorder=0)
-        axis.set(title=NAMES[arm], xlabel="class loss − loss with no map\n← map helps | map hurts →")
+        axis.set(title=NAMES[arm], xlabel="class loss − no map's\n← map helps | map hurts →")
     axes[0].set_yticks(range(len(given)), given)
     axes[0].invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, ncols=2, loc="outside upper center")

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
-from ecsupport.evaluation.auc import auc_interval
+from ecsupport.evaluation.auc import auc_difference
 from ecsupport.evaluation.probes import mean_by_patient, mean_over_patients
 from ecsupport.experiments import guidance
 from ecsupport.screening import ablations, distillation, guided
@@ -20,15 +21,15 @@ PHASES = ("guided", "handing over", "alone")
 def in_guidance(masks: Mapping[int, Job]) -> pd.DataFrame:
     """What kept keys tell of the label: the two tables of `guidance.masks` of all runs, by seed, one below another.
 
-    Columns seed, mode, measure (`overlap`, `cosine`, `auc`), given, choice, block, value, low, high, patients; limits
+    Columns seed, when, measure (`overlap`, `cosine`, `auc`), given, choice, block, value, low, high, patients; limits
     are there for an AUC.
     """
     parts = []
     for seed, job in masks.items():
         overlap, decoded = (pd.read_csv(job.file(f"{name}.csv")) for name in ("overlap", "decoded"))
-        alike = overlap.melt(["mode", "choice", "block"], ["overlap", "cosine"], "measure").assign(given="either label")
+        alike = overlap.melt(["when", "choice", "block"], ["overlap", "cosine"], "measure").assign(given="either label")
         parts += [alike.assign(seed=seed), decoded.rename(columns={"auc": "value"}).assign(seed=seed, measure="auc")]
-    order = ["seed", "mode", "measure", "given", "choice", "block", "value", "low", "high", "patients"]
+    order = ["seed", "when", "measure", "given", "choice", "block", "value", "low", "high", "patients"]
     return pd.concat(parts, ignore_index=True)[order]
 
 
@@ -36,8 +37,8 @@ def guided_students(run: Run, job: Job, n_resamples: int) -> pd.DataFrame:
     """What half-trained students make of the maps that they are given: one row an arm, part of the images and map.
 
     job: of `guidance.guided_students`.  loss: class loss in nats, mean of patients; less: loss less that with no map,
-    with low and high (95 %, patients resampled); auc: of the true label; follows: AUC of the random label where it was
-    told, with follows_low and follows_high, else NaN; teacher: the teacher's loss on the same images.
+    with low and high (95 %, patients resampled); auc: of the true label; follows: where a random label was told, the
+    AUC of that label less the one without a map, with follows_low and follows_high, else NaN; teacher: its own loss.
     """
     patient_of, rows = guidance.images(run, *guidance.PARTS), []
     for part in guidance.PARTS:
@@ -53,20 +54,23 @@ def guided_students(run: Run, job: Job, n_resamples: int) -> pd.DataFrame:
                     continue
                 rng = generator("05", "guided", arm, part, given)
                 less, low, high, number = mean_over_patients(loss - losses[-1], patient, rng, n_resamples)
-                follows = area(told, score, patient) if given == guided.TOLD else (np.nan,) * 3
+                follows = followed(told, score, of_arm[-1], patient) if given == guided.TOLD else (np.nan,) * 3
                 (mean,) = mean_by_patient([loss], patient)
-                row = (mean, less, low, high, area(truth, score, patient)[0], *follows, taught, number)
+                row = (mean, less, low, high, roc_auc_score(truth, score), *follows, taught, number)
                 rows.append((arm, part, given, *row))
     limits = ["less", "low", "high", "auc", "follows", "follows_low", "follows_high", "teacher", "patients"]
     return pd.DataFrame(rows, columns=["arm", "images", "given", "loss", *limits])
 
 
-def area(label: np.ndarray, score: np.ndarray, patient: np.ndarray) -> tuple[float, float, float]:
-    """AUC with its limits, of arrays (N,); three NaN where fewer than two patients have a label."""
-    if min(len(np.unique(patient[label == value])) for value in (0, 1)) < 2:
+def followed(told: np.ndarray, score: np.ndarray, without: np.ndarray, patient: np.ndarray) -> tuple[float, ...]:
+    """AUC of the told label (N,) by scores with its map, less that by scores `without` a map, and its limits.
+
+    Chance alone may tie a told label to the true one, in both alike. NaN where fewer than two patients have a label.
+    """
+    if min(len(np.unique(patient[told == value])) for value in (0, 1)) < 2:
         return (np.nan,) * 3
-    found = auc_interval(label, score, patient)
-    return found.auc, found.low, found.high
+    found = auc_difference(told, score, without, patient)
+    return found.difference, found.low, found.high
 
 
 def class_loss(score: np.ndarray, truth: np.ndarray) -> np.ndarray:

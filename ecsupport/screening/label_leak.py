@@ -5,11 +5,13 @@ With s = z1 - z0 the class loss is log(1 + exp(-s)) for label 1 and log(1 + exp(
     dL1/dA = -p0 ds/dA,   dL0/dA = p1 ds/dA:
 
 one map, its sign turned; standardised, the rows differ in nothing else. So it is of each image in eval mode. In
-training, batch norm adds the derivatives of the other images' losses, whose labels stay as they are.
+training, batch norm adds the derivatives of the other images' losses, whose labels stay as they are. And while the
+teacher hands over, its signed map is added to the simulated one: a choice that treats signs alike then tells the label
+too, unless magnitudes are mixed (`sparse_attention.magnitudes`).
 """
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from torch.nn import functional
 
 from ecsupport.screening.distillation import Maps, teach
 from ecsupport.screening.lsnet import Selection, Student
-from ecsupport.screening.sparse_attention import ALPHA, TAU, number_of_keys, ranking, top_keys
+from ecsupport.screening.sparse_attention import ALPHA, choose, number_of_keys, top_keys
 
 REVISION = 1  # batches, maps of given labels, overlap, decoder
 CHOICES: Mapping[str, tuple[str, float]] = {  # fusion and alpha; the last two keep the same keys of a map and of -map
@@ -46,7 +48,7 @@ def batches(label: np.ndarray, half: int, most: int, rng: np.random.Generator) -
 def gradients(
     teacher: nn.Module, images: torch.Tensor, labels: torch.Tensor, classes: Collection[str] = ("label",)
 ) -> dict[str, Maps]:
-    """Equation 10 for the loss of any labels, by the teacher in its present mode; it stays as it was.
+    """`distillation.teach` for any labels, by the teacher in its present mode; it stays as it was.
 
     images: (B, 1, S, S) float32 in [-1, 1]; labels: (B,) int64; classes: of `distillation.CLASSES`. By class one
     (B, P, h, N, N) map a block, None for a single token.
@@ -54,17 +56,28 @@ def gradients(
     return teach(copy.deepcopy(teacher), images, labels, classes).gradients
 
 
-def simulated(student: Student, images: torch.Tensor) -> Maps:
-    """The gradients (B, P, h, N, N) that a student simulates in its present mode, one a block; it stays as it was."""
+def features(student: Student, images: torch.Tensor) -> list[torch.Tensor | None]:
+    """The simulators' features (B, P, h, N, d) of a student in its present mode, one a block; it stays as it was."""
     selections: list[Selection | None] = []
     with torch.no_grad():
         copy.deepcopy(student)(images, selections=selections)
-    return [None if s is None else s.simulated for s in selections]
+    return [None if s is None else s.features for s in selections]
 
 
-def keys_by(maps: Maps, share: float, fusion: str, alpha: float, tau: float = TAU) -> list[torch.Tensor]:
-    """The keys (B, P, h, N, k) that these maps choose in each block that has any choice."""
-    return [top_keys(ranking(g, fusion, alpha, tau), number_of_keys(g.shape[-1], share)) for g in maps if g is not None]
+def keys_by(
+    own: Sequence[torch.Tensor | None], maps: Maps | None, guidance: float, share: float, fusion: str, alpha: float
+) -> list[torch.Tensor]:
+    """The keys (B, P, h, N, k) that a student keeps in each block that has any choice, by `sparse_attention.choose`.
+
+    own: of `features`; maps: of a teacher, weighing `guidance` in the choice, None for the student alone; share:
+    of the keys.
+    """
+    kept = []
+    for f, g in zip(own, maps or [None] * len(own), strict=True):
+        if f is not None:
+            k = number_of_keys(f.shape[-2], share)
+            kept.append(choose(f, k, g, 0.0 if maps is None else guidance, top_keys, fusion, alpha))
+    return kept
 
 
 def mask_of(keys: torch.Tensor, tokens: int) -> torch.Tensor:

@@ -154,7 +154,7 @@ class Student(MobileViT):
         return self.classify(x)
 
 
-def revisions(name: str, variant: str = "described") -> dict[str, int]:
+def revisions(name: str, variant: str = "described", fusion: str = "abs_mix") -> dict[str, int]:
     """The revision of each part that the network `name` is made of. ValueError for another name."""
     if name not in NAMES:
         raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
@@ -163,6 +163,8 @@ def revisions(name: str, variant: str = "described") -> dict[str, int]:
         found["mobilevit"] = mobilevit.REVISION
     if name == "lsnet":
         found["sparse_attention"] = sparse_attention.REVISION
+        if fusion == "magnitude":
+            found["magnitude"] = sparse_attention.REVISION_MAGNITUDE
         if variant == "released":
             found["released"] = released.REVISION
     return found

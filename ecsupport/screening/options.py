@@ -37,13 +37,14 @@ OPTIONS = (
     Option(
         "fusion", "abs_mix", ("code", "magnitude"),
         "Equation 14 is lost in the text; the code's form keeps the largest gradients whatever its parameters; "
-        "`magnitude`, |G|, is what the text's words say, without alpha or tau",
+        "`magnitude`, |G|, is what the text's words say, without alpha or tau, and never tells the label of an image",
         "the text wants keys of large absolute gradient, and has alpha and tau",
     ),
     Option(
         "alpha", 0.7, (0.5,),
         "the value in Equation 14 is lost in the text; away from .5 gradients of either sign count unequally, and of "
-        "two classes the sign is the label, which the choice of keys then tells the student",
+        "two classes the sign is the label, which the choice of keys then tells the student; at .5 it does so during "
+        "the hand-over, where signed maps are added",
         "as in the code",
     ),
     Option(

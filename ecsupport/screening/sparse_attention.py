@@ -27,6 +27,7 @@ from ecsupport.screening.mobilevit import (
 )
 
 REVISION = 1  # simulator, choice of keys, sparse attention: of equal weights the first are kept
+REVISION_MAGNITUDE = 2  # its hand-over: magnitudes are mixed, no longer signed maps
 TAU = 0.5
 ALPHA = 0.7
 FUSIONS = ("abs_mix", "code", "magnitude")
@@ -85,7 +86,8 @@ def importance(
     `code`, alpha P+ + (1 - alpha)(1 - P-), is what the authors ran; it rises with the gradient, so that its top k are
     those of the gradient itself. `magnitude`, |G|, has neither alpha nor tau. Of two classes the gradients of one
     label's loss are those of the other's with the sign turned: `magnitude`, and `abs_mix` at alpha = .5, choose alike
-    for both, all others tell the student the label. ValueError for another fusion.
+    for both, all others tell the student the label; during the hand-over `magnitude` alone, see `magnitudes`.
+    ValueError for another fusion.
     """
     demand_known(fusion)
     rows = standardise(gradients)
@@ -123,6 +125,17 @@ def mix(guidance: torch.Tensor | None, features: torch.Tensor, share: float) -> 
         return simulate(features)
     own = 0 if share == 1 else (1 - share) * standardise(simulate(features))
     return share * standardise(guidance) + own
+
+
+def magnitudes(guidance: torch.Tensor | None, features: torch.Tensor, share: float) -> torch.Tensor:
+    """`mix` for the fusion `magnitude`: the absolute values of both maps are mixed, and ordered as they are.
+
+    A sum of signed maps is large where they agree in sign, so that its magnitude still tells the sign of the teacher's.
+    """
+    if guidance is None or share == 0:
+        return standardise(simulate(features)).abs_()
+    own = 0 if share == 1 else (1 - share) * standardise(simulate(features)).abs_()
+    return share * standardise(guidance).abs_() + own
 
 
 def number_of_keys(tokens: int, share: float) -> int:
@@ -233,7 +246,10 @@ def choose(
             weight = correlate(part)
         else:
             given = None if guidance is None else guidance[begin : begin + len(part)]
-            weight = ranking(mix(given, part, share), fusion, alpha, tau)
+            if fusion == "magnitude":
+                weight = magnitudes(given, part, share)
+            else:
+                weight = ranking(mix(given, part, share), fusion, alpha, tau)
         kept.append(pick(weight, k))
         begin += len(part)
     return torch.cat(kept) if len(kept) > 1 else kept[0]
