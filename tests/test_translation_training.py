@@ -19,7 +19,7 @@ from ecsupport.core import training as core_training
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, load_weights, torch_generator
 from ecsupport.translation import blocks, released, training
-from ecsupport.translation.inference import translate
+from ecsupport.translation.inference import to_tensor, translate
 from ecsupport.translation.models import MODELS
 from ecsupport.translation.settings import Settings
 
@@ -240,7 +240,7 @@ def test_each_image_of_the_larger_domain_goes_by_once_an_epoch():
 
 def test_augmentation_crops_an_enlarged_image_and_flips_half():
     ramp = np.tile(np.linspace(0, 255, 50).astype(np.uint8), (400, 50, 1))
-    shown = training.augment(ramp, 50, torch_generator("test"))
+    shown = training.augment(ramp, 50, torch_generator("test"), enlarged=1.12)
     assert shown.shape == (400, 1, 50, 50)
     assert shown.abs().max() <= 1
     rising = (shown[:, 0, :, -1] > shown[:, 0, :, 0]).all(dim=1)
@@ -248,6 +248,10 @@ def test_augmentation_crops_an_enlarged_image_and_flips_half():
     width = (shown[rising][:, 0, 0, -1] - shown[rising][:, 0, 0, 0]).mean().item()
     assert width == pytest.approx(2 / 1.12, rel=0.03)  # of the whole ramp, 50 / 56 is in sight
     assert len((shown[rising][:, 0, 0, 0] * 1e4).round().unique()) == 7  # places for a crop of 50 in 56
+    same = training.augment(ramp[:4], 50, torch_generator("test"), enlarged=1.0)
+    assert all(
+        torch.equal(one, to_tensor(ramp[:1])[0]) or torch.equal(one.flip(-1), to_tensor(ramp[:1])[0]) for one in same
+    )
 
 
 def test_the_learning_rate_is_constant_and_then_falls_to_nothing():

@@ -1,5 +1,6 @@
 """Translators: the terms of Equation 9 are all there and are the paper's; no step touches the gradients of another."""
 
+import dataclasses
 import math
 from itertools import pairwise
 
@@ -147,29 +148,73 @@ def test_every_parameter_is_trained_by_exactly_one_step(model):
     assert sum(map(len, kinds)) == len({p for kind in kinds for p in kind}) == len(list(translator.parameters()))
 
 
-@pytest.mark.parametrize(("size", "seen"), [(64, 34), (256, 70)])
-def test_a_logit_of_the_discriminator_sees_a_patch(monkeypatch, size, seen):
+@pytest.mark.parametrize(("size", "times", "seen"), [(32, 2, 34), (64, 3, 70), (256, 3, 70)])
+def test_a_logit_of_the_discriminator_sees_a_patch(monkeypatch, size, times, seen):
+    assert halvings(size) == times
     monkeypatch.setattr(blocks, "normalise", lambda x: x)  # which looks at the whole image
     discriminator = Patches(1, 2, halvings(size))
     initialise(discriminator, torch_generator("test"))
-    image = torch.zeros(1, 1, size, size, requires_grad=True)
+    image = torch.zeros(1, 1, 256, 256, requires_grad=True)
     logits = discriminator(image)
     middle = logits.shape[-1] // 2
     logits[0, 0, middle, middle].backward()
     assert len(image.grad[0, 0].abs().sum(0).nonzero()) == seen
 
 
-@pytest.mark.parametrize("profile", profiles.names())
+@pytest.mark.parametrize("profile", [*profiles.names(), ""])
 @pytest.mark.parametrize("model", MODELS)
-def test_discriminators_are_as_wide_as_the_generators(model, profile):
+def test_discriminators_are_as_wide_as_the_settings_say(model, profile):
     """At the paper's size they are CycleGAN's: 64, 128, 256 and 512 channels, then one logit a patch."""
-    settings = Settings.of(profiles.load(profile).translation)
+    settings = Settings.of(profiles.load(profile or "laptop").translation)
+    if not profile:  # then as wide as the generators
+        settings = dataclasses.replace(settings, discriminator_width=0)
     with torch.device("meta"):
         judge = MODELS[model](settings).discriminators["us"]
     channels = [layer.out_channels for layer in judge.modules() if isinstance(layer, torch.nn.Conv2d)]
-    assert channels[0] == settings.width
+    assert channels[0] == (settings.discriminator_width or settings.width)
     assert profile != "paper" or channels == [64, 128, 256, 512, 1]
     assert all(after == 2 * before for before, after in pairwise(channels[:-1]))
+
+
+def test_a_bare_discriminator_sees_what_normalisation_takes_away():
+    """Half the contrast and another brightness: other logits, and a start at which they neither vanish nor explode."""
+    image = pictures("x")
+    for normalised, differs in ((True, False), (False, True)):
+        judge = Patches(1, 16, 2, normalised)
+        initialise(judge, torch_generator("test"))
+        with torch.no_grad():
+            judge.trunk[0].bias.zero_()
+            bright, dull = judge(image), judge(image / 2)
+        change = (bright - dull).std() / bright.std()
+        assert change > 0.3 if differs else change < 0.1
+    assert 0.1 < bright.std() < 10
+
+
+def test_noise_varies_how_bright_a_whole_image_is():
+    """Behind an instance normalisation alone all translations would have one mean grey."""
+    images = pictures("x")[:1].expand(64, -1, -1, -1)
+    translator = make("cyclegan")
+    with torch.no_grad():
+        for layer in translator.to_us.modules():
+            if isinstance(layer, blocks.Noise):
+                layer.scale.zero_()
+        spread = translator.translate(images, "mri_to_us", torch_generator("noise")).mean((1, 2, 3)).std()
+        for layer in translator.to_us.modules():
+            if isinstance(layer, blocks.Noise):
+                layer.level.zero_()
+        silent = translator.translate(images, "mri_to_us", torch_generator("noise")).mean((1, 2, 3)).std()
+    assert silent < 1e-6
+    assert spread > 1e-4
+
+
+def test_the_adversarial_term_counts_as_the_settings_say():
+    x, y = pictures("x"), pictures("y")
+    for model in MODELS:
+        plain, loud = make(model), make(model, adversarial=5.0)
+        loud.load_state_dict(plain.state_dict())
+        total, terms, _ = plain.generator_step(x, y, 0.5, torch_generator("noise"))
+        louder = loud.generator_step(x, y, 0.5, torch_generator("noise"))[0]
+        assert torch.isclose(louder - total, 4 * plain.weights["gan"] * terms["gan"], rtol=1e-4)
 
 
 def test_normalise_is_instance_normalisation():
@@ -358,7 +403,7 @@ def test_the_classifier_s_own_step_lowers_its_loss_on_detached_features():
     loss.backward()
     with torch.no_grad():
         for p in translator.auxiliary_parameters():
-            p.sub_(0.05 * p.grad)
+            p.sub_(0.005 * p.grad)
     assert translator.auxiliary_step(cache)[0] < loss
 
 

@@ -14,8 +14,9 @@ from torch.nn import functional
 from ecsupport.translation.released import DynamicRegionConvolution
 
 Source = torch.Generator | Sequence[torch.Generator | None] | None
-REVISION = 1  # networks and terms that all translators share: discriminators as wide as the generators
+REVISION = 2  # networks and terms that all translators share; since 2 noise of whole images, bare discriminators
 NOISE_SCALE = 0.3  # spread of the noise scales at the start, in units of a normalised feature
+SLOPE = 0.2  # of the leaky rectifiers
 
 
 def noise_maps(like: torch.Tensor, source: torch.Generator | Sequence[torch.Generator | None]) -> torch.Tensor:
@@ -52,20 +53,23 @@ class Convolution(nn.Module):
 
 
 class Noise(nn.Module):
-    """One map of white noise an image, added to every channel with the scale that this channel has learnt.
+    """White noise of pixels and of whole images, added to every channel with the scales that this channel has learnt.
 
-    A deterministic generator cannot make speckle, which is random by nature.
+    A deterministic generator can make neither speckle nor an examiner's gain, which are random by nature; and behind a
+    normalisation every image would be equally bright.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.zeros(channels))
+        self.level = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: torch.Tensor, source: Source) -> torch.Tensor:
         """(N, C, H, W) to the same shape; unchanged without a source."""
         if source is None:
             return x
-        return torch.addcmul(x, self.scale.view(-1, 1, 1), noise_maps(x, source))  # (C) -> (C, 1, 1)
+        x = torch.addcmul(x, self.scale.view(-1, 1, 1), noise_maps(x, source))  # (C) -> (C, 1, 1)
+        return torch.addcmul(x, self.level.view(-1, 1, 1), noise_maps(x[..., :1, :1], source))  # one number an image
 
 
 class Residual(nn.Module):
@@ -182,12 +186,14 @@ class Patches(nn.Module):
     """Discriminator of patches: 4 x 4 convolutions with stride 2 `halvings` times, two more without; one logit a patch.
 
     (N, inputs, H, W) to (N, 1, H', W'); every convolution but the last has twice the channels of the one before. With 3
-    halvings (from 128 pixels on) a logit sees 70 x 70 pixels, with 2 (below) 34 x 34. Of width 64 and with 3 halvings
-    it is the PatchGAN of CycleGAN's source.
+    halvings (from 64 pixels on) a logit sees 70 x 70 pixels, with 2 (below) 34 x 34. Of width 64 and with 3 halvings
+    it is the PatchGAN of CycleGAN's source. Without `normalised` it sees how bright an image is and how strong its
+    contrasts, which instance normalisation takes away.
     """
 
-    def __init__(self, inputs: int, width: int, halvings: int) -> None:
+    def __init__(self, inputs: int, width: int, halvings: int, normalised: bool = True) -> None:
         super().__init__()
+        self.normalised = normalised
         widths = [inputs, *(width * 2**level for level in range(halvings + 1))]
         strides = [2] * halvings + [1]
         self.trunk = nn.ModuleList(
@@ -200,27 +206,31 @@ class Patches(nn.Module):
         """Logits of the patches."""
         for level, conv in enumerate(self.trunk):
             x = conv(x)
-            x = functional.leaky_relu_(normalise(x) if level else x, 0.2)
+            x = functional.leaky_relu_(normalise(x) if level and self.normalised else x, SLOPE)
         return self.last(x)
 
 
 def halvings(image_size: int) -> int:
-    """How often a discriminator of images of this side halves them: 3 times from 128 pixels on, else twice."""
-    return 3 if image_size >= 128 else 2
+    """How often a discriminator of images of this side halves them: 3 times from 64 pixels on, else twice."""
+    return 3 if image_size >= 64 else 2
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights of convolutions N(0, 0.02), as the paper's code does, of linear layers N(0, 2 / inputs) (He).
 
-    Noise scales are N(0, 0.3), biases zero. ValueError for a layer that has weights of another kind: it would keep
-    what torch's global generator drew.
+    Noise scales are N(0, 0.3), biases zero. Of patches without normalisation, which alone would keep the signal's size,
+    convolutions are drawn as He's for leaky rectifiers. ValueError for a layer that has weights of another kind: it
+    would keep what torch's global generator drew.
     """
+    bare = [patches for patches in module.modules() if isinstance(patches, Patches) and not patches.normalised]
+    he = {conv for patches in bare for conv in (*patches.trunk, patches.last)}
     for layer in module.modules():
         own = dict(layer.named_parameters(recurse=False))
         with torch.no_grad():
             for name, parameter in own.items():
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                    spread = 0.02 if name == "weight" else 0.0
+                    he_spread = (2 / (1 + SLOPE**2) / layer.weight[0].numel()) ** 0.5
+                    spread = (he_spread if layer in he else 0.02) if name == "weight" else 0.0
                 elif isinstance(layer, nn.Linear):
                     spread = (2 / layer.in_features) ** 0.5 if name == "weight" else 0.0
                 elif isinstance(layer, Noise):

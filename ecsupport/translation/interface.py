@@ -37,8 +37,8 @@ class Cache:
 class Translator(nn.Module, ABC):
     """Two generators and two discriminators; images are (N, 1, H, W) float32 in [-1, 1] throughout.
 
-    Discriminators are as wide as the generators, whatever the width: 64 channels beside 64 in the released code and in
-    the sources of all four peers, so that a small run keeps the balance of a large one.
+    Unless the settings say otherwise, discriminators are as wide as the generators: 64 channels beside 64 in the
+    released code and in the sources of all four peers.
     A subclass says which networks make up each direction, and what its generators minimise: its terms and, in
     `WEIGHTS`, what each counts. Its `REVISION` is raised whenever it computes something else. UserError where the
     settings weigh a term that it does not have.
@@ -56,8 +56,9 @@ class Translator(nn.Module, ABC):
                 f"weights: {type(self).__name__} has no term {unknown[0]!r}. Its terms are: {', '.join(self.WEIGHTS)}"
             )
         self.weights = {**self.WEIGHTS, **settings.weights}
-        kinds = {name: Patches(1, settings.width, halvings(settings.image_size)) for name in self.domains}
-        self.discriminators = nn.ModuleDict(kinds)
+        s = settings
+        size = (s.discriminator_width or s.width, halvings(s.image_size), s.normalised_discriminators)
+        self.discriminators = nn.ModuleDict({name: Patches(1, *size) for name in self.domains})
 
     @abstractmethod
     def path(self, direction: str) -> tuple[nn.Module, ...]:
@@ -89,8 +90,9 @@ class Translator(nn.Module, ABC):
         return sum(adversarial(self.discriminators[name](fake), True, self.settings.gan_mode) for name, fake in asked)
 
     def total(self, terms: Terms) -> torch.Tensor:
-        """The weighted sum of the terms; Equation 9 in SG-CycleGAN."""
-        return sum(self.weights[name] * term for name, term in terms.items())
+        """The weighted sum of the terms, the adversarial one `settings.adversarial`-fold; Equation 9 in SG-CycleGAN."""
+        weights = {**self.weights, "gan": self.settings.adversarial * self.weights["gan"]}
+        return sum(weights[name] * term for name, term in terms.items())
 
     def discriminator_step(self, mri: torch.Tensor, us: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Terms]:
         """What the discriminators minimise, Equations 2 and 3: real images against the fakes of `cache`."""

@@ -27,6 +27,11 @@ class Settings:
     discriminators remember, as in CycleGAN's source;  gan_mode: see `losses.adversarial`;  weights: those that replace
     a translator's own, by term;  snapshots: shares of the run at which the translations of the followed images are
     kept;  precision: in which the networks compute
+    adversarial: factor on the adversarial term of every translator, beside which all that holds a translation to its
+    source counts less;  discriminator_width (0: that of the generators), normalised_discriminators: see
+    `blocks.Patches`;  enlarged: side before the random crop, in units of the side after it. Images rendered at the
+    side after it are blurred by enlarging them, so that what the discriminators see has another grain than the images
+    that judge in the end
     accumulation, dynamic_regions, unfrozen: see `released`
     """
 
@@ -44,6 +49,10 @@ class Settings:
     gan_mode: str = "lsgan"
     weights: Mapping[str, float] = field(default_factory=dict)
     snapshots: tuple[float, ...] = (0.0, 0.05, 0.15, 0.35, 0.65, 1.0)
+    adversarial: float = 1.0
+    discriminator_width: int = 0
+    normalised_discriminators: bool = True
+    enlarged: float = 1.12
     accumulation: int = 1
     dynamic_regions: bool = False
     unfrozen: bool = False

@@ -34,7 +34,6 @@ from ecsupport.translation.models import build
 from ecsupport.translation.settings import Settings
 
 REVISION = 2  # Algorithm 1: batches, augmentation, image pool, Adam and its schedule; since 2 in two files
-ENLARGED = 1.12  # side before the random crop, in units of the side after it
 LOG_EVERY = 10  # steps
 CHECKPOINTS = 20  # in a run
 GENERATOR, WEIGHTS = "mri_to_us.safetensors", "weights.safetensors"  # what turns MRI into ultrasound; all else
@@ -233,7 +232,10 @@ def batch(
     drawn = torch.randint(min(len(mri), len(us)), (count,), generator=generator).tolist()
     chosen = (in_order, drawn) if len(mri) >= len(us) else (drawn, in_order)
     size = settings.image_size
-    return augment(mri[chosen[0]], size, generator), augment(us[chosen[1]], size, generator)
+    return tuple(
+        augment(images[rows], size, generator, settings.enlarged)
+        for images, rows in zip((mri, us), chosen, strict=True)
+    )
 
 
 @lru_cache(maxsize=2)
@@ -241,9 +243,9 @@ def _order(seed: int, epoch: int, count: int) -> list[int]:
     return torch.randperm(count, generator=torch_generator("translation", seed, "order", epoch)).tolist()
 
 
-def augment(images: np.ndarray, size: int, generator: torch.Generator) -> torch.Tensor:
-    """Enlarge 1.12-fold (bicubic), crop at random, flip every second image: (N, H, W) uint8 to (N, 1, size, size)."""
-    side = round(ENLARGED * size)
+def augment(images: np.ndarray, size: int, generator: torch.Generator, enlarged: float) -> torch.Tensor:
+    """Enlarge (bicubic), crop at random, flip every second image: (N, H, W) uint8 to (N, 1, size, size)."""
+    side = round(enlarged * size)
     large = functional.interpolate(to_tensor(images), (side, side), mode="bicubic", align_corners=False).clamp(-1, 1)
     draws = torch.randint(side - size + 1, (len(images), 2), generator=generator).tolist()
     flips = torch.rand(len(images), generator=generator).lt(0.5).tolist()
