@@ -67,6 +67,32 @@ def test_frozen_cohort_is_the_committed_one(name):
         assert not set(mri["patient_id"]) & set(us["patient_id"])
 
 
+@pytest.mark.parametrize("name", profiles.names())
+def test_the_patients_who_decide_are_the_committed_ones(name):
+    """A pure function of the version: their digest is frozen, and all of them stand in the columns of the test set."""
+    freeze = runpy.run_path(str(MANIFESTS / "phantom" / "freeze.py"))["extended"]
+    committed = pd.read_csv(MANIFESTS / "phantom" / "digests.csv", index_col="profile").loc[f"{name}, extended"]
+    assert freeze(name) == {"profile": f"{name}, extended", **committed.to_dict()}
+    if name != "smoke":
+        assert committed[["patients", "images"]].tolist() == [2000, 8000]
+        share = committed["test_carcinoma"] / committed["images"]
+        assert abs(share - 0.5) < 2 * np.sqrt(0.25 / 2000)
+
+
+def test_the_patients_who_decide_stand_outside_the_cohort():
+    size = profiles.load("laptop").cohort
+    frame, cohort = manifest.extended(size), manifest.phantoms(size)
+    assert set(frame["patient_id"]).isdisjoint(cohort["patient_id"])
+    prefixes = [pool.prefix for pool in phantom.POOLS.values()]
+    assert len(set(prefixes)) == len(prefixes)
+    assert set(frame["patient_id"].str[:2]) == {"EX"} and set(frame["split"]) == {"extended"}
+    assert (frame.groupby("patient_id").size() == manifest.EXTENDED_IMAGES).all()
+    assert set(frame["modality"]) == {"us"}
+    findings = frame[frame["label"] == 0].drop_duplicates("patient_id")["diagnosis"].value_counts(normalize=True)
+    for finding, share in (("hyperplasia", 0.15), ("polyp", 0.10), ("normal", 0.75)):  # README of the phantoms
+        assert abs(findings[finding] - share) < 4 * np.sqrt(share * (1 - share) / 1000)
+
+
 def test_covariates_come_one_row_a_patient():
     frame = manifest.phantoms(profiles.load("smoke").cohort)
     people = manifest.patients(frame)

@@ -1,4 +1,4 @@
-"""Write down the frozen phantom cohort: the smoke manifest, every profile's counts and digest, reference pictures.
+"""Write down the frozen phantom cohort: the smoke manifest, counts and digests, reference pictures.
 
     python data_manifests/phantom/freeze.py
 
@@ -40,6 +40,18 @@ def frozen(name: str) -> tuple[pd.DataFrame, dict]:
     return done, row | {"sha256": artefacts.sha256(manifest.to_csv(done).encode())}
 
 
+def extended(name: str) -> dict:
+    """The row of `digests.csv` of a profile's pool `extended`, which stands in the columns of the test set."""
+    size = profiles.load(name).cohort
+    images = manifest.extended(size)
+    row = {"profile": f"{name}, extended", "version": size.version, "images": len(images)}
+    row |= {"patients": images["patient_id"].nunique()}
+    row |= {f"{part}_{c}": int((images["label"] == label).sum()) if part == "test" else 0
+            for part in manifest.SPLITS for c, label in (("carcinoma", 1), ("control", 0))}  # fmt: skip
+    row |= {f"{part}_mri": 0 for part in split.MRI}
+    return row | {"sha256": artefacts.sha256(manifest.to_csv(images).encode())}
+
+
 def main() -> None:
     """Write all three."""
     rows = []
@@ -48,6 +60,7 @@ def main() -> None:
         rows.append(row)
         if name == "smoke":
             (HERE / "smoke.csv").write_text(manifest.to_csv(done))
+    rows += [extended(name) for name in profiles.names()]
     pd.DataFrame(rows).to_csv(HERE / "digests.csv", index=False, lineterminator="\n")
     pictures = {
         f"{pool}-{n}-{i}-{m}": phantom.render("phantom-v1", phantom.patient_id(pool, n), i, m, 64)

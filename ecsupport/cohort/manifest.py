@@ -7,7 +7,7 @@
 | diagnosis, invasion_depth, visible | leading finding; fraction of the wall; whether this view shows the invasion |
 | label | 1 carcinoma, 0 control |
 | split | train, validation, test, unused, or a pool outside the cohort: extra (MRI no translator sees), instrument |
-| source | phantom, phantom_extra, instrument or file |
+| source | phantom, phantom_extra, instrument or file; in the manifest of `extended` both are that word |
 | hash | recipe hash of a phantom, SHA-256 of a file |
 """
 
@@ -29,6 +29,7 @@ COLUMNS = (
 )
 SPLITS = ("train", "validation", "test", "unused")
 POOL_SPLITS = {"phantom_extra": "extra", "instrument": "instrument"}
+EXTENDED_IMAGES = 4  # of each patient of the pool `extended`
 PLACES = (*SPLITS[:3], *POOL_SPLITS.values())  # a patient stands in one of them, and her surplus images in `unused`
 
 
@@ -55,28 +56,47 @@ def phantoms(size: CohortSize) -> pd.DataFrame:
         ("instrument", size.instrument_patients, dict.fromkeys(phantom.MODALITIES, size.instrument_images // 2)),
     )
     rows = [
-        row for pool, patients, images in pools for m, n in images.items() for row in _rows(size, pool, patients, m, n)
+        row
+        for pool, patients, images in pools
+        for modality, number in images.items()
+        for row in _rows(size.version, pool, modality, _counts(size.version, pool, modality, patients, number))
     ]
+    return _frame(rows)
+
+
+def extended(size: CohortSize) -> pd.DataFrame:
+    """Manifest of the patients on whom claims are decided: half carcinomas, `EXTENDED_IMAGES` ultrasound images each.
+
+    They stand outside the cohort and its splits, with `extended` in the column split: nothing is trained or selected
+    on them. A patient is a carcinoma by chance, so that half holds about; controls have the cohort's findings.
+    """
+    counts = np.full(size.extended_patients, EXTENDED_IMAGES)
+    return _frame(_rows(size.version, "extended", "us", counts)).assign(split="extended")
+
+
+def _frame(rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"sequence": "str", "split": "str"})
 
 
-def _rows(size: CohortSize, pool: str, patients: int, modality: str, images: int) -> list[tuple]:
-    rng = generator(size.version, pool, modality, patients, images, "images per patient")
+def _counts(version: str, pool: str, modality: str, patients: int, images: int) -> np.ndarray:
+    """Images of each patient, at least one, in all `images`."""
+    rng = generator(version, pool, modality, patients, images, "images per patient")
     weight = rng.gamma(4.0, size=patients)
-    counts = 1 + rng.multinomial(images - patients, weight / weight.sum())
+    return 1 + rng.multinomial(images - patients, weight / weight.sum())
+
+
+def _rows(version: str, pool: str, modality: str, counts: np.ndarray) -> list[tuple]:
     source, rows = phantom.POOLS[pool].source, []
     for number, count in enumerate(counts, start=1):
         name = phantom.patient_id(pool, number)
-        who = phantom.patient(size.version, name)
+        who = phantom.patient(version, name)
         for index in range(count):
-            shows = bool(who.uterus.tongues) and phantom.view(size.version, name, index, modality).shows_invasion(
-                who.uterus
-            )
+            shows = bool(who.uterus.tongues) and phantom.view(version, name, index, modality).shows_invasion(who.uterus)
             rows.append((
-                f"{size.version}/{name}/{modality}/{index}", name, who.centre, modality,
+                f"{version}/{name}/{modality}/{index}", name, who.centre, modality,
                 phantom.sequence(index) if modality == "mri" else "", who.diagnosis,
                 round(who.uterus.invasion_depth, 3), shows, int(who.carcinoma), POOL_SPLITS.get(source, ""), source,
-                phantom.recipe_hash(size.version, name, index, modality),
+                phantom.recipe_hash(version, name, index, modality),
             ))  # fmt: skip
     return rows
 

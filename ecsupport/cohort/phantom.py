@@ -31,6 +31,7 @@ POOLS = {
     "mri": Pool("MR", 1.0, "phantom"),
     "extra": Pool("XC", 0.0, "phantom_extra"),
     "instrument": Pool("IN", 0.5, "instrument"),
+    "extended": Pool("EX", 0.5, "extended"),
     "tuning_carcinoma": Pool("TC", 1.0, "tuning"),
     "tuning_control": Pool("TN", 0.0, "tuning"),
 }

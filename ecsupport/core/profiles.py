@@ -19,6 +19,7 @@ PRECISIONS = ("float32", "bfloat16")
 class CohortSize:
     """Patients and images of each pool; the paper's counts are in Results, "Data".
 
+    `extended_patients` decide claims and have four ultrasound images each (`cohort.manifest.extended`).
     `validation_positives` and `test_positives` are exact image counts for the positive class; 0 leaves them to 8:1:1.
     """
 
@@ -33,6 +34,7 @@ class CohortSize:
     extra_images: int
     instrument_patients: int
     instrument_images: int
+    extended_patients: int
     validation_positives: int
     test_positives: int
 
