@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from test_experiments import TINY
 
+from ecsupport.cohort import images
 from ecsupport.core import jobs
 from ecsupport.core.profiles import Run
-from ecsupport.experiments import catalogue, cohort, downstream, translators
+from ecsupport.experiments import catalogue, cohort, downstream, networks, translators
 from ecsupport.instruments.acceptance import match_histogram
-from ecsupport.screening import arms
+from ecsupport.screening import arms, training
 
 RUN = Run(replace(TINY, downstream=replace(TINY.downstream, real_positives=12, real_negatives=20)))
 SETS = downstream.sets(RUN)
@@ -106,9 +107,11 @@ def test_a_classifier_is_trained_on_those_pixels_and_scored_by_both_rules(tmp_pa
     mri = [pools[name].images[rows] for name, rows in translators.sources(RUN, "training").items()]
     np.testing.assert_array_equal(arrays["image"][~arrays["real"]], match_histogram(np.concatenate(mri), scarce))
     assert len(arrays["label"]) == len(arrays["image"]) == len(arrays["real"])
-    with np.load(downstream.scores(RUN, job).file("scores.npz")) as found:
-        assert set(found) == set(downstream.RULES)
-        for score in found.values():
-            assert len(score) == (cohort.pool(RUN, "ultrasound")["split"] == "test").sum()
-            assert ((score >= 0) & (score <= 1)).all()
+    found = networks.read_scores(downstream.scores(RUN, job))
+    assert set(found) == {f"{part}_{rule}" for part in ("test", "extended") for rule in downstream.RULES}
+    for part in ("test", "extended"):
+        shown = images.read(networks.patients(RUN, part), 64)
+        for rule in downstream.RULES:
+            again = training.predict(training.restore(job.folder, rule=rule), shown)
+            np.testing.assert_allclose(found[f"{part}_{rule}"], again, atol=2**-11)
     assert jobs.record(job.folder)["recipe"]["settings"]["rules"] == list(downstream.RULES)

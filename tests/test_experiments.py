@@ -4,16 +4,20 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.special import expit
 
 from ecsupport.cohort import export, images
 from ecsupport.core import artefacts, jobs
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run, load
+from ecsupport.evaluation.calibration import slope_and_intercept
+from ecsupport.evaluation.classification import metrics
 from ecsupport.experiments import archive, catalogue, cohort, networks, translators
 from ecsupport.screening import training as screening
 from ecsupport.translation import training as translation
@@ -27,6 +31,7 @@ TINY = replace(
     cohort=replace(
         SMOKE.cohort, carcinoma_patients=24, carcinoma_images=48, control_patients=24, control_images=48,
         mri_patients=9, mri_images=18, extra_patients=3, extra_images=6, instrument_patients=6, instrument_images=12,
+        extended_patients=5,
     ),
     translation=replace(SMOKE.translation, width=4, residual_blocks=1, steps=2),
     downstream=replace(SMOKE.downstream, added=4),
@@ -95,18 +100,62 @@ def test_from_pixels_to_scores_the_same_bytes_twice(tmp_path, monkeypatch):
         made = {file.relative_to(tmp_path / folder): file for file in (tmp_path / folder).rglob("*") if file.is_file()}
         found.append({name: file.read_bytes() for name, file in made.items()})
     assert found[0] == found[1]
-    scores = np.load(catalogue.by_name(RUN)["scores/screening/lsnet/42"].file("scores.npz"))
-    assert set(scores) == {
-        "test",
-        "instrument",
-        "validation",
-        "teacher_test",
-        "teacher_instrument",
-        "teacher_validation",
-    }
-    for name in ("test", "instrument", "validation"):
-        assert len(scores[name]) == len(networks.patients(RUN, name))
-        assert ((scores[name] >= 0) & (scores[name] <= 1)).all()
+    trained = catalogue.by_name(RUN)["screening/lsnet/42"]
+    scores = networks.read_scores(networks.scores(RUN, trained))
+    parts = ("test", "extended", "validation")
+    assert set(scores) == {prefix + part for prefix in ("", "teacher_") for part in parts}
+    for prefix, role in (("", "network"), ("teacher_", "teacher")):
+        network = screening.restore(trained.folder, role)
+        for part in parts:
+            rows = networks.patients(RUN, part)
+            assert ((scores[prefix + part] >= 0) & (scores[prefix + part] <= 1)).all()
+            again = screening.predict(network, images.read(rows, SMOKE.image_size))
+            np.testing.assert_allclose(scores[prefix + part], again, atol=1e-3)
+
+
+def test_nothing_is_trained_or_selected_on_the_patients_who_decide(every):
+    """Their pixels reach jobs that score, and nothing else: neither a training nor what reads one."""
+    pixels = "pixels/extended/64"
+    readers = {name for name, job in every.items() if pixels in {one.name for one in job.inputs.values()}}
+    assert readers == {name for name in every if name.startswith(("scores/", "floor/"))}
+    for name, job in every.items():
+        if name not in readers | {pixels}:
+            assert pixels not in behind(job), name
+        if "trained" in job.inputs:
+            assert pixels not in behind(job.inputs["trained"]), name
+    assert set(cohort.pool(RUN, "extended")["patient_id"]).isdisjoint(cohort.rows(RUN)["patient_id"])
+    floor = every["floor/42"].given
+    assert set(cohort.pool(RUN, "ultrasound").iloc[floor["train"]]["split"]) == {"train"}
+    assert len(floor["label"]) == len(floor["train"])
+
+
+def test_stored_scores_give_the_metrics_of_unrounded_ones(tmp_path):
+    """Logits of 16 bits, of as many images as decide, against the same in 32 bits; six metrics and calibration."""
+    rng = np.random.default_rng(20)
+    for spread, shift in ((0.3, 0.2), (2.0, 3.0), (6.0, 9.0)):  # networks that know little, much, and are too sure
+        truth = rng.integers(2, size=8000)
+        exact = expit(rng.normal(size=8000) * spread + (truth - 0.5) * shift).astype(np.float32).astype(float)
+        networks.write_scores(tmp_path, {"extended": exact})
+        stored = networks.read_scores(SimpleNamespace(file=lambda name: tmp_path / name))["extended"]
+        one, other = metrics(truth, exact), metrics(truth, stored)
+        for metric, value in one.items():
+            assert other[metric] == pytest.approx(value, abs=1e-4), metric
+        assert (np.argsort(stored[np.argsort(exact)], kind="stable") == np.arange(8000)).all()  # no pair changes places
+        np.testing.assert_allclose(stored, exact, atol=2**-11)
+        np.testing.assert_allclose(
+            slope_and_intercept(truth, stored), slope_and_intercept(truth, exact), rtol=1e-3, atol=1e-4
+        )
+    assert (tmp_path / networks.SCORES).stat().st_size < 2.1 * 8000
+
+
+def test_a_persons_own_test_set_decides(tmp_path):
+    own = Run(TINY, tmp_path / "manifest.csv")
+    with cohort.asked(own, cohort.rows(RUN)):
+        assert networks.deciding(own) == "test"
+        inputs, given = networks.scored(own)
+        assert list(inputs) == ["ultrasound"] and list(given) == ["test"]
+        assert not any("extended" in name for name in catalogue.by_name(own))
+    assert networks.deciding(RUN) == "extended"
 
 
 def test_students_of_one_teacher_are_trained_together_and_end_as_alone(tmp_path, monkeypatch):
@@ -167,7 +216,7 @@ def test_what_is_archived_is_read_without_any_training(archived):
     assert jobs.lacking([network, scores]) == []
     assert network.file("history.csv").is_file()
     assert not list(archive.place(RUN).rglob("weights.safetensors"))  # no picture shows this network
-    assert len(np.load(scores.file("scores.npz"))["test"])
+    assert len(networks.read_scores(scores)["test"])
     assert jobs_["translator/sg_cyclegan/42"].state == "archived"  # its losses are
     assert {jobs_[name].state for name in jobs_ if name.startswith(("pixels", "translations"))} == {"lacking"}
     assert not (archived / "empty" / "store").exists()
@@ -224,7 +273,7 @@ def test_own_images_are_the_same_jobs_on_other_rows(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="were not looked at yet"):
         catalogue.by_name(own)
     cohort.note(own)
-    names = ["pixels/ultrasound/64", "scores/screening/efficientnet/42"]
+    names = ["pixels/ultrasound/64", "pixels/instrument/64", "scores/screening/efficientnet/42"]
     catalogue.make(own, names)
     made = catalogue.by_name(own)
     catalogue.make(RUN, names[:1])

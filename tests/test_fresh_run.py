@@ -88,14 +88,15 @@ def test_the_reference_holds_the_same_files_with_the_same_columns(smoke):
 
 
 def test_the_smoke_networks_have_learnt(smoke):
-    """LSNet on all patients that it has not seen; those of the test set alone are too few to tell."""
+    """LSNet on the patients who decide; those of the test set are too few to tell."""
     areas = pd.read_csv(smoke / "figures" / "smoke" / "unseen_patients.csv")
-    of_lsnet = areas[(areas["network"] == "LSNet") & (areas["patients"] == "both")]
+    areas = areas[areas["patients"] == "extended"]
+    of_lsnet = areas[areas["network"] == "LSNet"]
     assert len(of_lsnet) == 3
     assert (of_lsnet["images"] > 300).all()
     assert of_lsnet["roc_auc"].mean() > 0.75  # single ones, on four processors and instruction sets: .81 to .92
     assert of_lsnet["roc_auc"].min() > 0.65  # chance, for so many images of so many patients: .5 ± .05
-    peers = areas[(areas["network"] == "MobileNet-V2") & (areas["patients"] == "both")]
+    peers = areas[areas["network"] == "MobileNet-V2"]
     assert peers["roc_auc"].mean() > 0.6  # it has hardly begun to learn after as many steps
 
 

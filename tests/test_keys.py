@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from test_experiments import TINY
 
 from ecsupport.cohort import manifest, phantom
@@ -13,13 +14,14 @@ from ecsupport.cohort.anatomy import TISSUES
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.experiments import baseline, catalogue, cohort, keys, networks, tested
+from ecsupport.paper.published import load_numbers
 from ecsupport.reporting import screening_tables
 from ecsupport.screening import gradients, training
 from ecsupport.screening.baseline import fit_and_score
 from ecsupport.screening.batches import Batches
 from ecsupport.screening.settings import Settings
 
-MORE = replace(TINY.cohort, instrument_patients=16, instrument_images=32)
+MORE = replace(TINY.cohort, extended_patients=16)
 RUN = Run(replace(TINY, cohort=MORE, screening=replace(TINY.screening, ablation_seeds=(42,))))
 MADE = ["keys", "maps", "floor", "scores/screening/lsnet", "scores/screening/mobilevit"]
 
@@ -144,8 +146,10 @@ def test_the_floor_is_the_logistic_model_of_training_patients(made):
     images = cohort.open_pool(made["pixels/ultrasound/64"].folder).images
     train, test = (np.flatnonzero(rows["split"] == name) for name in ("train", "test"))
     label, patient = manifest.target(rows, TINY.task).to_numpy()[train], rows["patient_id"].to_numpy()[train]
-    wanted = fit_and_score(images[train], label, patient, images[test], generator("baseline", 42))
-    np.testing.assert_array_equal(baseline.scores(RUN, 42), wanted)
+    further = cohort.open_pool(made["pixels/extended/64"].folder).images
+    for name, of in (("test", images[test]), ("extended", further)):
+        wanted = fit_and_score(images[train], label, patient, of, generator("baseline", 42))
+        np.testing.assert_allclose(baseline.scores(RUN, 42, name), wanted, atol=2**-11)
 
 
 def test_the_share_of_images_seen_before_is_that_of_the_batches_drawn(made):
@@ -169,20 +173,29 @@ def test_scores_open_as_one_row_a_run_in_the_order_of_the_test(made):
     assert len(found.truth) == len(found.scores["LSNet"][0]) == len(found.patients)
     areas = screening_tables.unseen_areas(RUN, trained)
     assert set(areas["network"]) == {"LSNet", "MobileViT", "LSNet's teacher"}
-    assert set(areas["patients"]) == {"test", "instrument", "both"}
+    assert set(areas["patients"]) == {"test", "extended"}
+    decided = tested.opened(RUN, trained, screening_tables.NETWORKS, networks.deciding(RUN))
+    assert decided.described == "16 unseen phantom patients" and decided.number == 16
+    assert set(decided.patients).isdisjoint(found.patients) and found.described == "the test set"
+    line = areas[(areas["network"] == "MobileViT") & (areas["patients"] == "extended")].iloc[0]
+    assert line["roc_auc"] == pytest.approx(roc_auc_score(decided.truth, decided.scores["MobileViT"][0]))
+    could = screening_tables.at_published_size(decided, load_numbers())
+    assert set(could["less"]) == {"MobileViT"} and len(could) == 4
+    assert (could["positive_patients"] == decided.rows.groupby("label")["patient_id"].nunique()[1] // 2).all()
 
 
-def test_stand_in_instruments_are_no_patients_of_a_persons_cohort(monkeypatch, tmp_path):
-    rows = networks.patients(RUN, "instrument").assign(source="instrument")
-    monkeypatch.setattr(networks, "patients", lambda run, name: rows)
-    assert list(tested.unseen(replace(RUN, cohort=tmp_path / "manifest.csv"))) == ["test"]
-    assert list(tested.unseen(RUN)) == ["test", "instrument"]
-
-
-def test_patients_on_whom_no_class_is_told_are_left_out(monkeypatch):
-    rows = networks.patients(RUN, "instrument")
-    monkeypatch.setattr(networks, "patients", lambda run, name: rows[rows["label"] == 1])
-    assert list(tested.unseen(RUN)) == ["test"]
+def test_a_draw_has_the_published_numbers():
+    """Results, "Data": 651 and 7,300 patients, split 8:1:1, 336 test images of each class."""
+    patients = np.repeat(np.arange(1800), 4)
+    truth = (patients < 200).astype(int)
+    rng = generator("published")
+    scores = {name: [rng.random(len(truth))] for name in ("LSNet", "MobileViT")}
+    decided = tested.Tested(pd.DataFrame({"patient_id": patients}), truth, scores)
+    could = screening_tables.at_published_size(decided, load_numbers()).set_index(["drawn", "metric"])
+    counted = could[["positive_patients", "negative_patients", "positive_images", "negative_images"]]
+    for what, wanted in (("patients", [65, 730, 260, 336]), ("images", [84, 730, 336, 336])):
+        for metric in ("roc_auc", "sensitivity"):
+            assert counted.loc[(f"published number of {what}", metric)].tolist() == wanted
 
 
 def test_groups_of_patients_cover_those_with_carcinoma():

@@ -11,36 +11,38 @@ from ecsupport.core.seeds import generator
 from ecsupport.experiments import cohort, networks
 from ecsupport.screening import baseline
 
-TEST = "test.npy"
-
 
 def floor(run: Run, seed: int) -> Job:
-    """test.npy: probabilities (N,) float64 of the test images, by a model of resampled real training patients."""
-    rows, size = cohort.pool(run, "ultrasound"), run.profile.image_size
+    """What a model of resampled real training patients says of the patients of `networks.scored`, by their names."""
+    rows = cohort.pool(run, "ultrasound")
+    inputs, given = networks.scored(run)
     train = np.flatnonzero(rows["split"] == "train")
     return Job(
         f"floor/{seed}",
         _fit,
         {"seed": seed, "revision": baseline.REVISION},
-        {"pixels": cohort.pixels(run, "ultrasound", size)},
+        inputs,
         {
             "train": train,
             "label": manifest.target(rows, run.profile.task).to_numpy(np.int64)[train],
             "patient": rows["patient_id"].to_numpy(str)[train],
-            "test": networks.patients(run, "test").index.to_numpy(),
+            **given,
         },
-        minutes=len(train) / 60_000 * (size / 64) ** 2,
+        minutes=(len(train) + sum(map(len, given.values()))) / 60_000 * (run.profile.image_size / 64) ** 2,
         archived=("*",),
     )
 
 
-def scores(run: Run, seed: int) -> np.ndarray:
-    """What a made `floor` holds."""
-    return np.load(floor(run, seed).file(TEST))
+def scores(run: Run, seed: int, patients: str = "test") -> np.ndarray:
+    """What a made `floor` holds of some patients, probabilities (N,) float64."""
+    return networks.read_scores(floor(run, seed))[patients]
 
 
 def _fit(folder: Path, job: Job) -> None:
-    images, given = cohort.open_pool(job.inputs["pixels"].folder).images, job.given
+    given, pixels = job.given, cohort.open_pool(job.inputs["ultrasound"].folder).images
+    names = [name for name in networks.POOL_OF if name in given]
     rng = generator("baseline", job.recipe["seed"])
-    train, test = images[given["train"]], images[given["test"]]
-    np.save(folder / TEST, baseline.fit_and_score(train, given["label"], given["patient"], test, rng))
+    scored = networks.images(job, *names)
+    score = baseline.fit_and_score(pixels[given["train"]], given["label"], given["patient"], scored, rng)
+    ends = np.cumsum([len(given[name]) for name in names])[:-1]
+    networks.write_scores(folder, dict(zip(names, np.split(score, ends), strict=True)))

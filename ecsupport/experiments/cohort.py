@@ -112,7 +112,10 @@ def pool(run: Run, name: str) -> pd.DataFrame:
 
     ultrasound, mri: of the cohort's splits; unused images stand in none.  extra: MRI that no translator sees.
     instrument: patients set aside for measuring instruments; where a person's manifest has none, phantoms.
+    extended: the further phantom patients on whom claims are decided; with a person's manifest there are none.
     """
+    if name == "extended":
+        return manifest.extended(run.profile.cohort) if run.cohort is None else rows(run).iloc[:0]
     every = rows(run)
     used = every["split"].isin(manifest.SPLITS[:3])
     of = {

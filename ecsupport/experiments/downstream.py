@@ -25,6 +25,7 @@ UNTRANSLATED = {"MRI": ("mri", "extra"), "MRI, ultrasound's histogram": ("matche
 POOLS = ("ultrasound", "mri", "extra", "matched", "translations")  # an image is the number of its pool, and its row
 PRINTED, ONCE = "as printed: ", "as printed, published schedule: SG-CycleGAN"
 RULES = ("auc", "sensitivity")  # by which weights are kept
+SPEED = 3000.0  # images of 64 pixels that one core scores in a second, at stem stride 2
 
 
 def read(run: Run) -> list[Job]:
@@ -182,37 +183,38 @@ def _train(folder: Path, job: Job) -> None:
 
 
 def scores(run: Run, trained: Job) -> Job:
-    """Probabilities of a classifier for the test images, scores.npz: `auc` and `sensitivity`, by the rule of choice."""
+    """What a classifier says of the patients of `networks.scored`, by the rule that chose its weights.
+
+    The file of `networks.write_scores` holds `test_auc`, `test_sensitivity` and so on.
+    """
+    inputs, given = networks.scored(run)
     return Job(
         f"scores/{trained.name}",
         _score,
-        {"rules": list(RULES), "revision": 1},
-        {"trained": trained, "ultrasound": cohort.pixels(run, "ultrasound", run.profile.image_size)},
-        {"test": real(run)["test"].images[:, 1]},
-        minutes=0.02,
+        {"rules": list(RULES), "revision": 2},
+        {"trained": trained, **inputs},
+        given,
+        minutes=len(RULES) * sum(map(len, given.values())) / SPEED / 60 * (run.profile.image_size / 64) ** 2,
         device=run.profile.device,
         archived=("*",),
     )
 
 
 def _score(folder: Path, job: Job) -> None:
-    pixels = cohort.open_pool(job.inputs["ultrasound"].folder).images[job.given["test"]]
-    trained = job.inputs["trained"].folder
+    found = {}
     with reproducible(1):
-        found = {
-            rule: training.predict(training.restore(trained, device=job.device, rule=rule), pixels).astype(np.float32)
-            for rule in job.recipe["rules"]
-        }
-    np.savez_compressed(folder / "scores.npz", **found)
+        for rule in job.recipe["rules"]:
+            network = training.restore(job.inputs["trained"].folder, device=job.device, rule=rule)
+            found |= {f"{name}_{rule}": training.predict(network, networks.images(job, name)) for name in job.given}
+    networks.write_scores(folder, found)
 
 
-def tested(run: Run, rule: str) -> Tested:
-    """The test images and the scores of every arm, a row a training, with the weights that a rule kept."""
-    rows, scored = networks.patients(run, "test"), {}
+def tested(run: Run, rule: str, patients: str = "test") -> Tested:
+    """`tested.opened` for every arm, with the weights that a rule kept."""
+    scored: dict[str, list[np.ndarray]] = {}
     for (arm, _), job in classifiers(run).items():
-        with np.load(scores(run, job).file("scores.npz")) as found:
-            scored.setdefault(arm, []).append(found[rule].astype(float))
-    return Tested(rows, manifest.target(rows, run.profile.task).to_numpy(), scored)
+        scored.setdefault(arm, []).append(networks.read_scores(scores(run, job))[f"{patients}_{rule}"])
+    return Tested.of(run, patients, scored)
 
 
 def seeds(run: Run) -> dict[str, list[int]]:

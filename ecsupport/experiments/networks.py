@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from ecsupport.cohort import manifest
 from ecsupport.core.jobs import Job
@@ -21,8 +22,9 @@ COMPARED = ("lsnet", "mobilenet_v2_wide", "efficientnet", "mobilevit")  # Table 
 SPEED = {  # images of 64 pixels that one core trains on in a second, at stem stride 1
     "lsnet": 107, "lsnet_dense": 112, "mobilenet_v2_wide": 136, "efficientnet": 245, "mobilevit": 146, "teacher": 66,
 }  # fmt: skip
+SCORES = "scores.npz"
 SHOWN = ("weights.safetensors", "teacher.safetensors")  # of the run whose maps are drawn
-UNSEEN = {"test": "ultrasound", "instrument": "instrument"}  # patients no screening network has seen, by their pool
+POOL_OF = {"validation": "ultrasound", "test": "ultrasound", "extended": "extended"}  # patients who are scored
 
 
 def table_3(run: Run) -> dict[tuple[str, int], Job]:
@@ -147,40 +149,70 @@ def minutes(run: Run, settings: Settings) -> float:
 
 
 def scores(run: Run, trained: Job) -> Job:
-    """Probabilities of a trained network, and of its teacher, for patients that none has seen.
+    """What a trained network, and LSNet's teacher, say of patients from whom none has learnt.
 
-    scores.npz holds `test` and `instrument`, (N,) float32 in the order of the rows of these patients, and
-    `teacher_test`, `teacher_instrument` where there is a teacher; `validation` for thresholds.
+    The file of `write_scores` holds `test`, `extended` where there are such patients, and `validation` for thresholds,
+    each (N,) in the order of the rows of `patients`; of LSNet `teacher_test` and so on too. Arms share its teacher.
     """
-    size = run.profile.image_size
-    given = {name: patients(run, name).index.to_numpy() for name in (*UNSEEN, "validation")}
-    inputs = {name: cohort.pixels(run, name, size) for name in ("ultrasound", "instrument")}
+    inputs, given = scored(run)
+    given["validation"] = patients(run, "validation").index.to_numpy()
+    roles = {"": "network"} | ({"teacher_": "teacher"} if trained.name.startswith("screening/lsnet/") else {})
+    settings = trained.recipe["settings"]
+    seconds = sum(0.5 / SPEED.get(name, 100) for name in [settings["network"], *["teacher"] * (len(roles) - 1)])
+    area = (run.profile.image_size / 64 / settings["stem_stride"]) ** 2
     return Job(
         f"scores/{trained.name}",
         _score,
-        {"teacher": bool(trained.together), "revision": 1},
+        {"roles": roles, "revision": 2},
         {"trained": trained, **inputs},
         given,
-        minutes=sum(map(len, given.values())) / 20_000 * (size / 64) ** 2,
+        minutes=sum(map(len, given.values())) * seconds * area / 60,  # without a backward pass half the time
         device=run.profile.device,
         archived=("*",),
     )
 
 
+@cohort.once
 def patients(run: Run, name: str) -> pd.DataFrame:
-    """Ultrasound rows of `validation`, `test` or `instrument`, indexed by their place in their pool."""
-    rows = cohort.pool(run, UNSEEN.get(name, "ultrasound"))
+    """Ultrasound rows of `validation`, `test` or `extended`, indexed by their place in their pool."""
+    rows = cohort.pool(run, POOL_OF[name])
     return rows[(rows["modality"] == "us") & (rows["split"] == name)]
 
 
+def deciding(run: Run) -> str:
+    """On which patients claims are decided: `extended`, or `test` with a person's own manifest."""
+    return "extended" if len(cohort.pool(run, "extended")) else "test"
+
+
+def scored(run: Run) -> tuple[dict[str, Job], dict[str, np.ndarray]]:
+    """Whose images every classifier scores: jobs of their pixels by pool, and places in it by name of the patients."""
+    given = {name: patients(run, name).index.to_numpy() for name in dict.fromkeys(("test", deciding(run)))}
+    return {POOL_OF[name]: cohort.pixels(run, POOL_OF[name], run.profile.image_size) for name in given}, given
+
+
+def images(job: Job, *names: str) -> Rows:
+    """The images of the named patients that a job scores, left on disk until they are asked for."""
+    return Rows(*((cohort.open_pool(job.inputs[POOL_OF[name]].folder).images, job.given[name]) for name in names))
+
+
 def _score(folder: Path, job: Job) -> None:
-    trained = job.inputs["trained"].folder
     found = {}
     with reproducible(1):
-        for role in ["network", *["teacher"] * job.recipe["teacher"]]:
-            network = training.restore(trained, role, job.device)
-            for name, places in job.given.items():
-                pixels = cohort.open_pool(job.inputs[UNSEEN.get(name, "ultrasound")].folder).images
-                label = name if role == "network" else f"teacher_{name}"
-                found[label] = training.predict(network, pixels[places]).astype(np.float32)
-    np.savez_compressed(folder / "scores.npz", **found)
+        for prefix, role in job.recipe["roles"].items():
+            network = training.restore(job.inputs["trained"].folder, role, job.device)
+            found |= {prefix + name: training.predict(network, images(job, name)) for name in job.given}
+    write_scores(folder, found)
+
+
+def write_scores(folder: Path, found: Mapping[str, np.ndarray]) -> None:
+    """Write probabilities, arrays (N,) by name, as `scores.npz`: logits of 16 bits, rounded to one part in 2,000.
+
+    The order, and on which side of one half a probability lies, survive: at that threshold the counts are exact.
+    """
+    np.savez_compressed(folder / SCORES, **{name: logit(of).astype(np.float16) for name, of in found.items()})
+
+
+def read_scores(job: Job) -> dict[str, np.ndarray]:
+    """The probabilities that a job has written by `write_scores`, (N,) float64 by name."""
+    with np.load(job.file(SCORES)) as found:
+        return {name: expit(found[name].astype(float)) for name in found}

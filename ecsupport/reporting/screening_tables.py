@@ -11,9 +11,10 @@ from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
 from ecsupport.evaluation.auc import auc_interval
+from ecsupport.evaluation.decidable import Size, decidable
 from ecsupport.evaluation.hierarchical import difference_table, hierarchical_difference
 from ecsupport.evaluation.probes import mean_over_patients
-from ecsupport.experiments import tested as unseen_patients
+from ecsupport.experiments import networks
 from ecsupport.experiments.tested import Tested
 from ecsupport.screening import cost
 from ecsupport.screening.lsnet import build
@@ -70,24 +71,46 @@ def above_floor(tested: Tested, floor: Sequence[np.ndarray], notebook: str, n_re
 
 
 def unseen_areas(run: Run, trained: Mapping[tuple[str, int], Job]) -> pd.DataFrame:
-    """ROC AUC of Table 3's networks, and of LSNet's teachers, on the test patients, on the instruments' and on both.
+    """ROC AUC of Table 3's networks, and of LSNet's teachers, on the test patients and on those who decide.
 
     Columns: network, seed, patients, images, roc_auc, low, high (Obuchowski's 95 % interval over patients).
     """
-    rows = unseen_patients.unseen(run)
+    rows = {name: networks.patients(run, name) for name in dict.fromkeys(("test", networks.deciding(run)))}
     label = {name: manifest.target(of, run.profile.task).to_numpy() for name, of in rows.items()}
     judged = {(NETWORKS[name], seed): (job, "") for (name, seed), job in trained.items()}
     judged |= {("LSNet's teacher", seed): (job, "teacher_") for (name, seed), job in trained.items() if name == "lsnet"}
     areas = []
     for (network, seed), (job, role) in judged.items():
-        score = unseen_patients.probabilities(run, job)
-        groups = {name: (label[name], score[role + name], of["patient_id"].to_numpy()) for name, of in rows.items()}
-        if len(groups) > 1:
-            groups["both"] = tuple(np.concatenate(both) for both in zip(*groups.values(), strict=True))
-        for of_group, arrays in groups.items():
-            found = auc_interval(*arrays, scale="logit")
-            areas.append((network, seed, of_group, len(arrays[0]), found.auc, found.low, found.high))
+        score = networks.read_scores(networks.scores(run, job))
+        for name, of in rows.items():
+            found = auc_interval(label[name], score[role + name], of["patient_id"].to_numpy(), scale="logit")
+            areas.append((network, seed, name, len(of), found.auc, found.low, found.high))
     return pd.DataFrame(areas, columns=["network", "seed", "patients", "images", "roc_auc", "low", "high"])
+
+
+def at_published_size(decided: Tested, published: pd.DataFrame) -> pd.DataFrame:
+    """How often a test set of the published size decides between LSNet and each other network: `decidable`, and drawn.
+
+    published: of `load_numbers` (Results, "Data"). Its test set has a tenth of the patients and 336 images of each
+    class. The pool has fewer images a patient, so that a draw has the published number of either.  Of a class with few
+    patients half is drawn.
+    """
+    value = {name.removeprefix("text.results.data."): of for name, of in published["value"].items()}
+    share = value["split_ratio.test"] / sum(value[f"split_ratio.{part}"] for part in ("training", "validation", "test"))
+    images = int(value["test_ec_images"])
+    positive = {
+        "patients": round(share * value["ec_patients"]),
+        "images": -(-images // manifest.EXTENDED_IMAGES),
+    }
+    most = {side: decided.rows["patient_id"][decided.truth == side].nunique() // 2 for side in (0, 1)}
+    negative = min(round(share * value["normal_participants"]), most[0])
+    tables = []
+    for what, number in positive.items():
+        size = Size(min(number, most[1]), negative, images)
+        rng = generator("05", "published size", what)
+        found = decidable(decided.truth, decided.scores, decided.patients, size, rng=rng)
+        tables.append(found.assign(drawn=f"published number of {what}"))
+    return pd.concat(tables)
 
 
 def keys_on_anatomy(placed: pd.DataFrame, patients: np.ndarray) -> pd.DataFrame:
