@@ -235,13 +235,13 @@ def test_a_translator_that_is_farther_is_told_so_and_few_pairs_decide_nothing():
     assert len(table) == 10
     assert (table["low"] > 0).all()
     results = ledger()
-    distance_claims.book_differences(results, compared, ("F", "K"))
+    distance_claims.book_differences(results, compared, ("F", "K"), {})
     assert set(results.booked) == set(distance_claims.CLAIM.values())
     numbers, named = results.booked["sg_cyclegan_beats_unit_fid"]
     assert numbers == tuple(table.query("less == 'UNIT' and distance == 'fid'")[["difference", "low", "high"]].iloc[0])
     assert named["note"].startswith("F; jackknife")
     ranking = ledger(ranks=True)
-    distance_claims.book_differences(ranking, compared, ("F", "K"))
+    distance_claims.book_differences(ranking, compared, ("F", "K"), {})
     assert {named["assessable"] for _, named in ranking.booked.values()} == {False}
     assert ranking.booked["sg_cyclegan_beats_unit_fid"][1]["note"].startswith("1 pair of trainings, too few")
 
@@ -252,7 +252,7 @@ def test_a_difference_that_was_not_measured_says_why(without, why):
     sets.translated["dclgan"].clear()
     compared = distance_tables.differences(None if without else sets, "not accepted")
     results = ledger()
-    distance_claims.book_differences(results, compared, ("F", "K"))
+    distance_claims.book_differences(results, compared, ("F", "K"), {})
     assert results.booked["sg_cyclegan_beats_dclgan_kid"] == ((None,), {"assessable": False, "note": why})
 
 
@@ -262,7 +262,7 @@ def test_equal_sets_have_no_interval():
     compared = distance_tables.differences(sets, "")
     assert "UNIT" not in set(distance_tables.difference_table(compared)["less"])
     results = ledger()
-    distance_claims.book_differences(results, compared, ("F", "K"))
+    distance_claims.book_differences(results, compared, ("F", "K"), {})
     assert results.booked["sg_cyclegan_beats_unit_fid"][1]["note"] == distance_claims.NO_SPREAD
 
 

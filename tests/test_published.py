@@ -1,5 +1,7 @@
 """What the paper prints: a string becomes a value in one way only, and every row of the two files obeys it."""
 
+import hashlib
+import math
 from decimal import Decimal
 from pathlib import Path
 
@@ -155,6 +157,34 @@ def test_every_claim_can_be_decided(numbers, claims):
     assert set(claims["where"]) <= set(numbers["where"])
 
 
+TRAINING = (
+    47,
+    "45548c6ee0d1560edd3726d58b8499a0c2472b6fe4090e5e9d346a1e20c2fb74",
+)  # number of the claims that rest on training, SHA-256 of their ids
+
+
+def test_the_claims_that_rest_on_training_are_those_fixed_before_training(claims):
+    ids = sorted(claims.index[claims["rests_on"] == published.TRAINING])
+    assert (len(ids), hashlib.sha256("\n".join(ids).encode()).hexdigest()) == TRAINING
+
+
+def test_only_differences_that_rest_on_training_have_a_smallest_effect(claims):
+    of = claims[claims["smallest_effect"] != ""]
+    assert (of["rests_on"] == published.TRAINING).all() and (of["margin"] == 0).all()
+    assert not of["estimand"].str.contains("smallest difference|largest|standard deviation", regex=True).any()
+    assert set(of["smallest_effect"]) == {"0.01", "0.02", "0.5 floor"}
+    assert (of["unit"].eq("distance") == of["smallest_effect"].str.endswith("floor")).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "floor", "expected"),
+    [("0.01", None, 0.01), ("0.5 floor", 0.3, 0.15), ("0.5 floor", None, math.nan), ("0.5 floor", -0.1, math.nan),
+     ("", 0.3, math.nan)],
+)  # fmt: skip
+def test_a_smallest_effect_is_a_number_or_a_part_of_the_floor(text, floor, expected):
+    assert published.smallest_effect(text, floor) == pytest.approx(expected, nan_ok=True)
+
+
 # --- faults: one message, naming the row ---
 
 NUMBERS, CLAIMS = published.PAPER / "numbers.csv", published.PAPER / "claims.csv"
@@ -217,6 +247,10 @@ CLAIM = "lsnet_beats_mobilenet_v2_sensitivity"
         (_set(CLAIM, direction="better"), f"{CLAIM}: direction is 'better'"),
         (_set(CLAIM, direction="descriptive"), f"{CLAIM}: a descriptive claim has a margin"),
         (_set(CLAIM, published="table_3.sensitivity.lsnet"), f"{CLAIM}: published is 'table_3.sensitivity.lsnet'"),
+        (_set(CLAIM, rests_on="luck"), f"{CLAIM}: rests_on is 'luck'"),
+        (_set(CLAIM, smallest_effect="small"), f"{CLAIM}: smallest_effect is 'small'"),
+        (_set(CLAIM, smallest_effect="0.5 floor"), f"{CLAIM}: smallest_effect .* A distance"),
+        (_set(CLAIM, margin="0.05"), f"{CLAIM}: smallest_effect is '0.02'. Only a difference with margin 0"),
         (_set(CLAIM, notebook="11_more"), f"{CLAIM}: notebook is '11_more'"),
         (_set(CLAIM, estimand=""), f"{CLAIM}: estimand is empty"),
     ],

@@ -19,10 +19,17 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.reporting import diagram, ledger, style
 from ecsupport.reporting.ledger import (
+    CONSTRUCTION,
+    DECIDED,
+    EQUIVALENT,
+    NEGLIGIBLE,
+    NOT_TESTED,
     REFUTED,
     SUPPORTED,
     UNDECIDED,
+    VERDICTS,
     claims_ledger,
+    detectable,
     holm,
     verdict,
     verdict_counts,
@@ -74,13 +81,55 @@ def write_first(run, **estimate):
 
 
 def claims(*rows):
-    columns = ["id", "where", "claim", "estimand", "direction", "margin", "unit", "published", "family", "notebook"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = [
+        "id",
+        "where",
+        "claim",
+        "estimand",
+        "direction",
+        "margin",
+        "smallest_effect",
+        "unit",
+        "published",
+        "family",
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "rests_on", "notebook"])
+
+
+def of_claim(claim, **changed):
+    """The same claim with other cells."""
+    return tuple(changed.get(name, cell) for name, cell in claims(claim).iloc[0].items())
 
 
 NUMBERS = pd.DataFrame({"printed": ["99.5%"]}, index=["text.gain"])
-GAIN = ("gain", "abstract", "There <is> a gain.", "a - b", ">", 0.0, "proportion", "text.gain", "table_1", "01_first")
-LATER = ("later", "abstract", "There is more.", "c - d", ">", 0.0, "proportion", "", "table_1", "03_third")
+GAIN = (
+    "gain",
+    "abstract",
+    "There <is> a gain.",
+    "a - b",
+    ">",
+    0.0,
+    "",
+    "proportion",
+    "text.gain",
+    "table_1",
+    "measured",
+    "01_first",
+)
+LATER = (
+    "later",
+    "abstract",
+    "There is more.",
+    "c - d",
+    ">",
+    0.0,
+    "",
+    "proportion",
+    "",
+    "table_1",
+    "training",
+    "03_third",
+)
 
 
 # --- results --------------------------------------------------------------------------------------------------------
@@ -238,6 +287,30 @@ def test_verdict_by_interval(direction, margin, low, high, expected):
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.03, 0.05, SUPPORTED),
+        (0.01, 0.05, SUPPORTED),
+        (0.01, 0.02, SUPPORTED),  # touches the smallest effect
+        (0.01, 0.019, NEGLIGIBLE),
+        (-0.019, -0.01, REFUTED),  # worse, however little
+        (-0.05, -0.03, REFUTED),
+        (-0.019, 0.019, EQUIVALENT),
+        (0.0, 0.019, EQUIVALENT),  # holds the margin
+        (-0.019, 0.02, UNDECIDED),
+        (-0.02, 0.019, UNDECIDED),
+        (0.01, 0.01, UNDECIDED),  # nothing varies: no certainty
+    ],
+)
+def test_verdict_beside_the_smallest_effect_is_the_same_for_either_direction(low, high, expected):
+    middle = (low + high) / 2
+    assert verdict(">", 0.0, middle, low, high, smallest_effect=0.02) == expected
+    assert verdict("<", 0.0, -middle, -high, -low, smallest_effect=0.02) == expected
+    without = {NEGLIGIBLE: SUPPORTED, EQUIVALENT: UNDECIDED}.get(expected, expected)
+    assert verdict(">", 0.0, middle, low, high) == without
+
+
+@pytest.mark.parametrize(
     ("direction", "value", "expected"),
     [(">", 0.1, SUPPORTED), (">", 0.0, REFUTED), ("<", 0.0, REFUTED), ("=", 0.0, SUPPORTED), ("=", 1.0, REFUTED)],
 )
@@ -250,13 +323,26 @@ def test_a_value_without_interval_decides_nothing_unless_exact():
 
 
 numbers = st.floats(-1, 1)
+widths = st.floats(0.001, 0.5)
 
 
-@given(st.sampled_from([">", "<", "=", "within"]), st.floats(0, 0.5), numbers, st.floats(0, 0.5), st.floats(0, 0.5))
-def test_a_wider_interval_never_turns_a_verdict_round(direction, margin, low, width, more):
-    narrow = verdict(direction, margin, low, low, low + width)
-    wide = verdict(direction, margin, low, low - more, low + width + more)
-    assert wide in (narrow, UNDECIDED)
+@given(st.sampled_from([">", "<", "=", "within"]), st.floats(0, 0.5), numbers, widths, st.floats(0, 0.5), widths)
+def test_a_wider_interval_never_decides_what_a_narrower_one_left_open(direction, margin, low, width, more, effect):
+    """Nor does it turn a verdict round: a supported claim becomes equivalent or undecided, a refuted one likewise."""
+    of = {"smallest_effect": effect if direction in "<>" else math.nan}
+    narrow = verdict(direction, margin, low, low, low + width, **of)
+    wide = verdict(direction, margin, low, low - more, low + width + more, **of)
+    weaker = {SUPPORTED: {UNDECIDED}, NEGLIGIBLE: {SUPPORTED, EQUIVALENT, UNDECIDED}, REFUTED: {EQUIVALENT, UNDECIDED}}
+    assert wide == narrow or wide in weaker.get(narrow, {UNDECIDED})
+
+
+@given(numbers, widths, st.floats(0, 0.5), st.floats(-0.5, 0.5))
+def test_the_other_direction_gives_the_mirrored_verdict(low, width, effect, margin):
+    high = low + width
+    one = verdict(">", margin, low, low, high, smallest_effect=effect)
+    assert one == verdict("<", -margin, -low, -high, -low, smallest_effect=effect)
+    other = verdict("<", margin, low, low, high)  # the opposite claim about the same numbers
+    assert {SUPPORTED: REFUTED, REFUTED: SUPPORTED, UNDECIDED: UNDECIDED}[verdict(">", margin, low, low, high)] == other
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 20])
@@ -278,9 +364,22 @@ def test_a_p_value_from_a_normal_interval_is_that_of_the_normal_test():
     value, error = 0.3, 0.11
     p = ledger.p_from_interval(">", 0.0, value, value - 1.959964 * error, value + 1.959964 * error)
     assert p == pytest.approx(2 * stats.norm.sf(value / error), rel=1e-5)
-    assert ledger.p_from_interval(">", 0.0, 1.0, 1.0, 1.0) == 0.0  # nothing varies
-    assert ledger.p_from_interval(">", 1.0, 1.0, 1.0, 1.0) == 1.0
+    assert ledger.p_from_interval(">", 0.0, 1.0, 1.0, 1.0) == 1.0  # nothing varies, which is no certainty
     assert math.isnan(ledger.p_from_interval(">", 0.0, 1.0, None, None))
+
+
+def test_p_values_and_what_is_detectable_are_those_of_student_s_t():
+    rng = np.random.default_rng(1)
+    x = rng.normal(0.4, 1.0, 8)
+    low, high = stats.t.interval(0.95, 7, x.mean(), stats.sem(x))
+    p = ledger.p_from_interval(">", 0.1, x.mean(), low, high, 7)
+    assert p == pytest.approx(stats.ttest_1samp(x, 0.1).pvalue)
+    sides = [stats.ttest_1samp(x, bound, alternative=side).pvalue for bound, side in ((-3, "greater"), (3, "less"))]
+    assert ledger.p_from_interval("within", 3.0, x.mean(), low, high, 7) == pytest.approx(2 * max(sides))  # TOST
+    found = (stats.t.ppf(0.975, 7) + stats.t.ppf(0.8, 7)) * stats.sem(x)
+    assert detectable(low, high, 7) == pytest.approx(found)
+    assert detectable(-1.959964, 1.959964) == pytest.approx(2.8016, abs=1e-4)  # the textbook's 2.8 standard errors
+    assert math.isnan(detectable(None, None)) and math.isnan(detectable(0.1, 0.1))
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------
@@ -295,19 +394,78 @@ def test_the_ledger_joins_claims_with_estimates(run):
     assert verdict_counts(made) == dict.fromkeys(ledger.VERDICTS, 0) | {SUPPORTED: 1, "not yet": 1}
 
 
-@pytest.mark.parametrize(("ranks", "expected"), [(True, SUPPORTED), (False, UNDECIDED)])
+def ranking(run, ranks):
+    return dataclasses.replace(run, profile=dataclasses.replace(run.profile, ranks=ranks))
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [(True, SUPPORTED), (False, NOT_TESTED)])
 def test_a_profile_that_ranks_nothing_decides_nothing_that_was_trained(run, ranks, expected):
-    profile = dataclasses.replace(run.profile, ranks=ranks)
-    write_first(dataclasses.replace(run, profile=profile), trained=True)
-    row = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS).iloc[0]
+    run = ranking(run, ranks)
+    write_first(run, trained=True)
+    row = claims_ledger(run, ["01_first"], claims(of_claim(GAIN, rests_on="training")), NUMBERS).iloc[0]
     assert (row["verdict"], row["computed"], row["low"]) == (expected, 0.04, 0.01)
     assert ("trains too briefly to decide" in row["note"]) != ranks
 
 
-@pytest.mark.parametrize(("ranks", "expected"), [(True, "not assessable"), (False, UNDECIDED)])
+@pytest.mark.parametrize(("rests_on", "trained"), [("training", False), ("measured", True), ("construction", True)])
+def test_an_estimate_must_rest_on_what_its_claim_says(run, rests_on, trained):
+    write_first(run, trained=trained)
+    with pytest.raises(ValueError, match=f"01_first gives 'gain' as trained={trained}; it rests on {rests_on}"):
+        claims_ledger(run, ["01_first"], claims(of_claim(GAIN, rests_on=rests_on)), NUMBERS)
+
+
+@pytest.mark.parametrize(("low", "expected"), [(0.01, CONSTRUCTION), (-0.01, UNDECIDED)])
+def test_what_holds_by_construction_counts_for_nothing_and_is_no_test(run, low, expected):
+    """A second claim of the family keeps its own p; what does not hold is not called so."""
+    results = Results(run, "01_first")
+    results.table(FRAME, "table_1", caption="Published & computed")
+    results.estimate("gain", 0.04, low, 0.07)
+    results.estimate("later", 0.04, 0.01, 0.07, p=0.04)
+    results.finish()
+    both = claims(of_claim(GAIN, rests_on="construction"), of_claim(LATER, rests_on="measured"))
+    made = claims_ledger(run, ["01_first"], both, NUMBERS)
+    assert made["verdict"].tolist() == [expected, SUPPORTED]
+    assert math.isnan(made.loc[0, "p_holm"]) and made.loc[1, "p_holm"] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize(
+    ("interval", "floor", "expected"),
+    [
+        ((0.001, -0.005, 0.007), 0.02, EQUIVALENT),
+        ((0.001, -0.005, 0.007), None, UNDECIDED),  # no floor, no smallest effect
+        ((0.001, -0.005, 0.007), -0.02, UNDECIDED),
+        ((0.005, 0.001, 0.009), 0.02, NEGLIGIBLE),
+        ((0.005, 0.001, 0.009), 0.01, SUPPORTED),
+    ],
+)
+def test_a_smallest_effect_may_be_a_part_of_the_measured_floor(run, interval, floor, expected):
+    write_first(run, **dict(zip(("value", "low", "high"), interval, strict=True)), floor=floor, degrees=30)
+    row = claims_ledger(run, ["01_first"], claims(of_claim(GAIN, smallest_effect="0.5 floor")), NUMBERS).iloc[0]
+    assert row["verdict"] == expected
+    assert math.isnan(row["detectable"]) == (expected != UNDECIDED)
+
+
+@pytest.mark.parametrize(("others", "expected"), [(0, EQUIVALENT), (5, UNDECIDED)])
+def test_equivalence_has_one_p_that_must_survive_holm(run, others, expected):
+    write_first(run, value=0.0, low=-0.018, high=0.018)
+    waiting = [of_claim(LATER, id=f"later_{i}") for i in range(others)]
+    made = claims_ledger(run, ["01_first"], claims(of_claim(GAIN, smallest_effect="0.02"), *waiting), NUMBERS)
+    p = 2 * stats.norm.sf(1.959964 * 0.02 / 0.018)
+    assert made.loc[0, "p_holm"] == pytest.approx(min(1, p * (1 + others)), rel=1e-4)
+    assert made.loc[0, "verdict"] == expected
+
+
+def test_every_verdict_has_a_colour_and_those_that_count_for_nothing_are_grey():
+    assert tuple(ledger.COLOURS) == VERDICTS and len(set(ledger.COLOURS.values())) == len(VERDICTS)
+    for name in set(VERDICTS) - {*DECIDED, UNDECIDED, "descriptive"}:
+        red, green, blue = (int(ledger.COLOURS[name][i : i + 2], 16) for i in (1, 3, 5))
+        assert max(red, green, blue) - min(red, green, blue) < 20
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [(True, "not assessable"), (False, NOT_TESTED)])
 def test_verdicts_of_a_profile_that_ranks_nothing_do_not_hang_on_what_its_networks_have_learnt(run, ranks, expected):
-    of = dataclasses.replace(run, profile=dataclasses.replace(run.profile, ranks=ranks))
-    write_first(of, value=None, low=None, high=None, trained=True, assessable=False, note="below a linear model")
+    run = ranking(run, ranks)
+    write_first(run, value=None, low=None, high=None, trained=True, assessable=False, note="below a linear model")
     row = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS).iloc[0]
     assert row["verdict"] == expected
     assert row["note"].startswith("below a linear model")
@@ -326,7 +484,7 @@ def test_a_claim_that_cannot_be_assessed_says_so(run):
 )
 def test_holm_counts_every_claim_of_the_family_tested_or_not(run, p, waiting, expected, adjusted, assessed):
     gain = {"value": 0.04, "low": 0.01, "high": 0.07, "n": 60, "p": p}
-    run = dataclasses.replace(run, profile=dataclasses.replace(run.profile, ranks=False))
+    run = ranking(run, False)
     results = Results(run, "01_first")
     results.table(FRAME, "table_1", caption="Published & computed")
     results.estimate("gain", **gain)

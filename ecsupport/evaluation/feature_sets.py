@@ -14,8 +14,8 @@ from scipy.spatial.distance import cdist
 
 from ecsupport.core.errors import UserError
 from ecsupport.evaluation.classification import same_rows
+from ecsupport.evaluation.components import MINIMUM_SEEDS, SCOPES, Factor, spread
 from ecsupport.evaluation.frechet import NotComputable, check_features
-from ecsupport.evaluation.hierarchical import MINIMUM_SEEDS, SCOPES
 from ecsupport.evaluation.proportions import check_level, number_patients
 
 Distance = Callable[[np.ndarray, np.ndarray], float]
@@ -27,7 +27,7 @@ class Estimate:
     """A number, the same corrected for its bias, standard error and interval of the latter, number of patients.
 
     The bias is that of few images; it can be larger than the standard error, so `value` may lie outside low..high.
-    scope: one of hierarchical.SCOPES, what the interval speaks about;  n_seeds: trainings averaged over;
+    scope: one of components.SCOPES, what the interval speaks about;  n_seeds: trainings averaged over;
     degrees: of freedom of its t
     """
 
@@ -66,45 +66,44 @@ def jackknife(
     sets, which gives T_j where all give T. A stratum adds
         (g - 1) (mean T_j - T) to the bias and (g - 1) / g sum_j (T_j - mean T_j)^2 to the variance
     (Shao and Tu, The Jackknife and Bootstrap, 1995), the latter with g - 1 degrees of freedom. From MINIMUM_SEEDS
-    seeds on, their own variance is added, that of the S numbers divided by S, with S - 1 degrees of freedom; with
-    fewer the interval is over patients alone and the scope says so. The sum has the degrees of freedom of
-    Satterthwaite, and the interval is the corrected value -/+ t standard errors. Without the correction a difference
-    of Fréchet distances is off by c / N, with another c for either generator.
+    seeds on they are a factor of their own, by the analysis of variance of `components`; with fewer the interval is
+    over patients alone and the scope says so. The interval is the corrected value -/+ t standard errors. Without the
+    correction a difference of Fréchet distances is off by c / N, with another c for either generator.
     Limits: with a dozen patients the standard error is itself uncertain; simulated intervals of nominal 0.95 covered
     0.96 for a difference of Fréchet distances, 0.89 to 0.91 for one of kernel distances, with seeds held fixed.
-    What patients and seeds do together is counted in both variances, which makes the interval a little too wide.
     Where nothing varies (standard error 0) low and high are NaN.
     Raises NotComputable where a stratum has one patient, or as the statistic does without a group; UserError for an
     empty patient_id or a level outside (0, 1).
     """
     check_level(level)
     codes, strata = patient_strata(patient_ids)
-    of_seeds = np.atleast_1d(statistic(*(np.ones(len(numbers), dtype=bool) for numbers in codes)))
-    value, n_seeds = float(of_seeds.mean()), len(of_seeds)
-    variances, freedom, bias = [], [], 0.0
+    values = np.atleast_1d(statistic(*(np.ones(len(numbers), dtype=bool) for numbers in codes)))
+    value, n_seeds = float(values.mean()), len(values)
+    of_patients, of_seeds, both, bias = [], [], 0.0, 0.0
+    with_seeds = n_seeds >= MINIMUM_SEEDS
     for patients in strata:
         if len(patients) < 2:
             raise NotComputable("1 patient in a set", "An interval over patients needs two or more of each kind")
         g = min(len(patients), groups)
-        left_out = [
-            np.mean(statistic(*(~np.isin(numbers, group) for numbers in codes)))
-            for group in np.array_split(rng.permutation(patients), g)
-        ]
-        bias += (g - 1) * (float(np.mean(left_out)) - value)
-        variances.append((g - 1) * np.var(left_out))
-        freedom.append(g - 1)
-    if with_seeds := n_seeds >= MINIMUM_SEEDS:
-        variances.append(np.var(of_seeds, ddof=1) / n_seeds)
-        freedom.append(n_seeds - 1)
-    corrected, error, low, high = value - bias, float(np.sqrt(np.sum(variances))), np.nan, np.nan
-    degrees = np.nan
-    if error > 0:
-        degrees = error**4 / np.sum(np.square(variances) / freedom)
-        reach = float(stats.t.ppf((1 + level) / 2, degrees)) * error
-        low, high = corrected - reach, corrected + reach
-    n_patients = sum(map(len, strata))
-    scope = SCOPES[0 if with_seeds else 1]
-    return Estimate(value, corrected, error, low, high, n_patients, scope, n_seeds, float(degrees))
+        left_out = np.array(
+            [
+                np.atleast_1d(statistic(*(~np.isin(numbers, group) for numbers in codes)))
+                for group in np.array_split(rng.permutation(patients), g)
+            ]
+        )  # (g, S)
+        of_group = left_out.mean(axis=1)
+        bias += (g - 1) * (float(of_group.mean()) - value)
+        of_patients.append(Factor(float((g - 1) * of_group.var()), g - 1))
+        if with_seeds:
+            rest = left_out - of_group[:, None] - left_out.mean(axis=0) + of_group.mean()
+            both += float((g - 1) / g * (rest**2).sum() / (n_seeds * (n_seeds - 1)))
+    if with_seeds:
+        of_seeds = [Factor(float(values.var(ddof=1) / n_seeds), n_seeds - 1)]
+    found, corrected, low, high = spread(of_patients, of_seeds, both), value - bias, np.nan, np.nan
+    if found.standard_error > 0:
+        low, high = found.interval(corrected, level)
+    n_patients, scope = sum(map(len, strata)), SCOPES[0 if with_seeds else 1]
+    return Estimate(value, corrected, found.standard_error, low, high, n_patients, scope, n_seeds, found.degrees)
 
 
 def patient_strata(patient_ids: Sequence[ArrayLike]) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -63,6 +63,19 @@ def mean_by_patient(values: ArrayLike, patient_id: ArrayLike) -> np.ndarray:
     return np.array(means)
 
 
+def by_patient(values: ArrayLike, patient_id: ArrayLike) -> np.ndarray:
+    """Means of patients, (S, P). values: (S, N), one row a training seed, NaN left out; patient_id: (N,).
+
+    Patients without a value in some row are left out of all.
+    """
+    values, (_, index) = np.asarray(values, float), np.unique(np.asarray(patient_id), return_inverse=True)
+    known = ~np.isnan(values)
+    count = np.stack([np.bincount(index[of], minlength=index.max() + 1) for of in known])
+    total = np.stack([np.bincount(index, np.nan_to_num(row), minlength=index.max() + 1) for row in values])
+    whole = (count > 0).all(axis=0)
+    return total[:, whole] / count[:, whole]
+
+
 def mean_over_patients(
     values: ArrayLike, patient_id: ArrayLike, rng: np.random.Generator, n_resamples: int = 10_000
 ) -> tuple[float, float, float, int]:

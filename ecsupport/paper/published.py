@@ -3,6 +3,7 @@
 Serves every table of the paper. A row keeps the string as it stands in print; its value must follow from it.
 """
 
+import math
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +17,13 @@ PAPER = Path(__file__).resolve().parents[2] / "data_manifests" / "paper"
 # fmt: off
 NUMBER_COLUMNS = ["id", "where", "row", "column", "part", "printed", "value", "unit", "status", "line", "note"]
 CLAIM_COLUMNS = ["id", "where", "claim", "estimand", "direction",
-                 "margin", "unit", "published", "family", "notebook"]
+                 "margin", "smallest_effect", "unit", "published", "family", "rests_on", "notebook"]
 PARTS = ("value", "mean", "sd", "low", "high")
 UNITS = ("proportion", "ratio", "count", "distance", "setting", "operations", "parameters",
          "seconds", "bytes", "hertz", "pixels", "years", "days", "date")
 DIRECTIONS = (">", "<", "=", "within", "descriptive")
+TRAINING, BY_CONSTRUCTION = "training", "construction"
+RESTS_ON = (TRAINING, BY_CONSTRUCTION, "published", "measured")
 NOTEBOOKS = ("01_data_split", "02_sg_cyclegan_training", "03_fid_kid_evaluation", "04_downstream_utility",
              "05_lsnet_distillation", "06_ablations", "07_bootstrap_cis", "08_screening_metrics",
              "09_sonographer_comparison", "10_published_number_audit")
@@ -162,8 +165,25 @@ def load_numbers(path: str | Path | None = None) -> pd.DataFrame:
     return frame.set_index("id", drop=False).rename_axis(None)
 
 
+_EFFECT = re.compile(r"(?P<size>\d+(?:\.\d+)?)(?P<of_floor> floor)?", re.ASCII)
+
+
+def smallest_effect(text: str, floor: float | None = None) -> float:
+    """A smallest effect of interest in the claim's unit: `0.01`, or `0.5 floor`, that part of a measured distance.
+
+    floor: distance of real images to real ones. NaN where the text is empty, or the floor unknown or not above 0.
+    """
+    found = _EFFECT.fullmatch(text)
+    if not found:
+        return math.nan
+    scale = 1.0 if not found["of_floor"] else floor if floor is not None and floor > 0 else math.nan
+    return float(found["size"]) * scale
+
+
 def load_claims(path: str | Path | None = None, numbers: pd.DataFrame | None = None) -> pd.DataFrame:
     """Every claim of the paper with estimand, direction and margin (float64, NaN if descriptive), indexed by id.
+
+    `smallest_effect` stays as written, for `smallest_effect`; only a difference (margin 0) has one.
 
     `published` is empty or an id of `numbers` (default: `load_numbers()`). Raises UserError naming file and row.
     """
@@ -171,7 +191,7 @@ def load_claims(path: str | Path | None = None, numbers: pd.DataFrame | None = N
     frame = _read(path, CLAIM_COLUMNS)
     known = set((load_numbers() if numbers is None else numbers)["id"])
     for _, row in frame.iterrows():
-        _one_of(path, row, direction=DIRECTIONS, unit=UNITS, notebook=NOTEBOOKS)
+        _one_of(path, row, direction=DIRECTIONS, unit=UNITS, rests_on=RESTS_ON, notebook=NOTEBOOKS)
         for column in ("where", "claim", "estimand", "family"):
             if not row[column]:
                 raise row_error(path, row["id"], f"{column} is empty", "Fill it before any result is looked at.")
@@ -179,6 +199,14 @@ def load_claims(path: str | Path | None = None, numbers: pd.DataFrame | None = N
             raise row_error(path, row["id"], "a descriptive claim has a margin", "Empty it or choose a direction.")
         if row["direction"] != "descriptive":
             _float(path, row, "margin")
+        if row["smallest_effect"]:
+            problem = f"smallest_effect is '{row['smallest_effect']}'"
+            if not _EFFECT.fullmatch(row["smallest_effect"]):
+                raise row_error(path, row["id"], problem, "Write 0.01, 0.5 floor, or nothing.")
+            if row["direction"] not in (">", "<") or float(row["margin"]) != 0:
+                raise row_error(path, row["id"], problem, "Only a difference with margin 0 has one.")
+            if row["smallest_effect"].endswith("floor") != (row["unit"] == "distance"):
+                raise row_error(path, row["id"], problem, "A distance is given in parts of the floor, nothing else.")
         if row["published"] and row["published"] not in known:
             problem = f"published is '{row['published']}'"
             raise row_error(path, row["id"], problem, "Use an id of numbers.csv or leave it empty.")

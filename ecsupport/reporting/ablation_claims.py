@@ -23,12 +23,11 @@ MARGIN = -0.02  # of the claims that sparse attention costs little
 
 
 def arms(
-    results: Results, tested: Tested, short: Collection[str], settings: Settings, of_share: Mapping[str, str], *, n: int
+    results: Results, tested: Tested, short: Collection[str], settings: Settings, of_share: Mapping[str, str]
 ) -> None:
     """What the paper's ablations claim, arm against arm.
 
-    short: arms below the logistic floor;  settings: LSNet's;  of_share: of `ablation_tables.arm_of_share`;
-    n: resamples.
+    short: arms below the logistic floor;  settings: LSNet's;  of_share: of `ablation_tables.arm_of_share`.
     """
     fewer = of_share["1/25"] if of_share["1/25"] in tested.scores else FULL
     wanted = (
@@ -48,22 +47,24 @@ def arms(
             why = f"{' and '.join(below)} {untrained(settings)}"
             results.estimate(claim, None, trained=True, assessable=False, note=why)
         else:
-            _difference(results, tested, claim, (one, other), metrics, null, n)
+            _difference(results, tested, claim, (one, other), metrics, null)
 
 
 def _difference(
-    results: Results, tested: Tested, claim: str, pair: tuple[str, str], metrics: list[str], null: float, n: int
+    results: Results, tested: Tested, claim: str, pair: tuple[str, str], metrics: list[str], null: float
 ) -> None:
     """The smallest difference of two arms over the metrics, against a margin."""
-    found = difference(tested, *pair, n)
-    value, low, high, p = smallest(difference_table(found, null=null).loc[metrics], null)
-    note = f"{found.scope}; {pair[0]} less {pair[1]}"
+    found = difference(tested, *pair)
+    lines = difference_table(found, null=null).loc[metrics]
+    value, low, high, p = smallest(lines, null)
+    note = f"{found.scope}; {tested.described}; {pair[0]} less {pair[1]}"
     if np.isnan([value, low, high]).any():
         why = f"{note}: a network calls no image positive"
         results.estimate(claim, None, trained=True, assessable=False, note=why)
         return
     note += "; limits are the smallest of several" if len(metrics) > 1 else ""
-    results.estimate(claim, value, low, high, p=p, trained=True, n=tested.number, note=note)
+    by = {"p": p} if len(metrics) > 1 else {"degrees": lines["degrees"].iloc[0]}
+    results.estimate(claim, value, low, high, **by, trained=True, n=tested.number, note=note)
 
 
 def operations(results: Results, costs: Costs) -> None:

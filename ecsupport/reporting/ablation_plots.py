@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ecsupport.evaluation.hierarchical import SCOPES
+from ecsupport.evaluation.components import SCOPES
 from ecsupport.reporting import style
 
 

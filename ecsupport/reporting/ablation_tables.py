@@ -8,7 +8,6 @@ import pandas as pd
 
 from ecsupport.bench import Measure
 from ecsupport.core.profiles import Profile
-from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
 from ecsupport.evaluation.classification import METRICS
 from ecsupport.evaluation.hierarchical import Difference, difference_table, hierarchical_difference
@@ -24,25 +23,20 @@ MEASURED = {"1": "dense student, one image", "1/25": "LSNet, one image"}
 PAPER_SIDE = 320  # pixels
 
 
-def difference(tested: Tested, one: str, other: str, n_resamples: int) -> Difference:
+def difference(tested: Tested, one: str, other: str) -> Difference:
     """One arm less another, on the runs that both have, paired by seed."""
     both = min(len(tested.scores[one]), len(tested.scores[other]))
     scores = tested.scores[one][:both], tested.scores[other][:both]
-    rng = generator("06", one, other)
-    return hierarchical_difference(
-        tested.truth, *scores, tested.patients, rng=rng, n_resamples=n_resamples, paired=True
-    )
+    return hierarchical_difference(tested.truth, *scores, tested.patients, paired=True)
 
 
-def against(tested: Tested, pairs: Mapping[str, Sequence[str]], n_resamples: int) -> pd.DataFrame:
+def against(tested: Tested, pairs: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Differences of pairs of arms by what they say, those whose arms are there: rows of `difference_table`.
 
     With columns metric, change, arm and less.
     """
     parts = [
-        difference_table(difference(tested, *pair, n_resamples)).reset_index().assign(
-            change=change, arm=pair[0], less=pair[1]
-        )
+        difference_table(difference(tested, *pair)).reset_index().assign(change=change, arm=pair[0], less=pair[1])
         for change, pair in pairs.items()
         if set(pair) <= set(tested.scores)
     ]  # fmt: skip

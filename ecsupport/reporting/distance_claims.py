@@ -1,10 +1,11 @@
 """The claims of notebook 03: which row of the ledger each estimate fills, and why where it fills none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ecsupport.evaluation.feature_sets import Estimate
+from ecsupport.evaluation.components import MINIMUM_SEEDS
+from ecsupport.evaluation.feature_sets import Estimate, Floor
 from ecsupport.reporting.distance_tables import NAMES, Compared, Kept, by_patient
 from ecsupport.reporting.results import Results
 
@@ -13,12 +14,18 @@ CLAIM = {(name, kind): f"sg_cyclegan_beats_{name}_{kind}" for name in OTHERS for
 CLAIM["unguided", "fid"] = "structure_guidance_lowers_fid"
 BETTER, STATUS = "anatomy_kept_better_than_cyclegan", "invasion_kept_in_translation"
 MARGIN = 0.95  # share of invasion labels that survives
-FEWEST_PAIRS = 3  # of trainings, where a profile ranks
+FLOOR = {"fid": "frechet", "kid": "kernel"}
 NO_SPREAD = "nothing varies between patients"
 
 
-def book_differences(results: Results, compared: Sequence[Compared], metric: tuple[str, str]) -> None:
-    """The claims that SG-CycleGAN is closer to real ultrasound; metric: names of the two distances."""
+def book_differences(
+    results: Results, compared: Sequence[Compared], metric: tuple[str, str], floors: Mapping[str, Floor | str]
+) -> None:
+    """The claims that SG-CycleGAN is closer to real ultrasound; metric: names of the two distances.
+
+    floors: of `distance_tables.table_1`; smallest effects are fractions of the largest distance of real to real, since
+    an unbiased kernel distance is 0 there on average
+    """
     for name, kind, pairs, found in compared:
         claim = CLAIM.get((name, kind))
         if not claim:
@@ -27,14 +34,15 @@ def book_differences(results: Results, compared: Sequence[Compared], metric: tup
             results.estimate(claim, None, assessable=False, note=found)
         elif np.isnan(found.low):
             results.estimate(claim, None, trained=True, assessable=False, note=NO_SPREAD)
-        elif results.run.profile.ranks and pairs < FEWEST_PAIRS:
+        elif results.run.profile.ranks and pairs < MINIMUM_SEEDS:
             seen = f"difference {found.corrected:.2f} ({found.low:.2f} to {found.high:.2f})"
             results.estimate(claim, None, assessable=False, note=f"{pairs} pair of trainings, too few: {seen}")
         else:
             note = f"{metric[kind == 'kid']}; jackknife, corrected for its bias ({found.value:.4g} before)"
             note += f"; interval over {found.scope}"
             note += "; such intervals covered 0.89 to 0.91 in simulation" if kind == "kid" else ""
-            _book(results, claim, found, 0.0, note)
+            floor = floors.get(FLOOR[kind], "")
+            _book(results, claim, found, note, None if isinstance(floor, str) else floor.high)
 
 
 def book_diversity(results: Results, found: Estimate | str) -> None:
@@ -42,7 +50,7 @@ def book_diversity(results: Results, found: Estimate | str) -> None:
     if isinstance(found, str):
         results.estimate("synthetic_images_diverse", None, assessable=False, note=found)
     else:
-        _book(results, "synthetic_images_diverse", found, 0.9, f"embedded extractor; jackknife over {found.scope}")
+        _book(results, "synthetic_images_diverse", found, f"embedded extractor; jackknife over {found.scope}")
 
 
 def book_anatomy(results: Results, kept: Kept | None, why_not: str) -> None:
@@ -64,18 +72,18 @@ def book_anatomy(results: Results, kept: Kept | None, why_not: str) -> None:
         note = f"here {found.corrected:.2f} ({found.low:.2f} to {found.high:.2f}), but {note}, below the margin"
         results.estimate(STATUS, None, trained=True, assessable=False, note=note)
     else:
-        _book_kept(results, STATUS, found, note, MARGIN)
+        _book_kept(results, STATUS, found, note)
 
 
-def _book_kept(results: Results, claim: str, found: Estimate, note: str, null: float = 0.0) -> None:
+def _book_kept(results: Results, claim: str, found: Estimate, note: str) -> None:
     if np.isnan(found.low):
         results.estimate(claim, None, trained=True, assessable=False, note=NO_SPREAD)
     else:
-        _book(results, claim, found, null, f"{note}; interval over {found.scope}")
+        _book(results, claim, found, f"{note}; interval over {found.scope}")
 
 
-def _book(results: Results, claim: str, found: Estimate, null: float, note: str) -> None:
+def _book(results: Results, claim: str, found: Estimate, note: str, floor: float | None = None) -> None:
     results.estimate(
-        claim, found.corrected, found.low, found.high, p=found.p_value(null), trained=True, n=found.n_patients,
-        note=note,
+        claim, found.corrected, found.low, found.high, degrees=found.degrees, floor=floor, trained=True,
+        n=found.n_patients, note=note,
     )  # fmt: skip

@@ -7,8 +7,9 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from ecsupport.core.seeds import generator
-from ecsupport.evaluation.bootstrap import statistic_interval
-from ecsupport.evaluation.hierarchical import SCOPES, difference_table, hierarchical_difference, smallest
+from ecsupport.evaluation.feature_sets import jackknife
+from ecsupport.evaluation.frechet import value_or_reason
+from ecsupport.evaluation.hierarchical import difference_table, hierarchical_difference, smallest
 from ecsupport.evaluation.runs import sensitivity_at
 from ecsupport.experiments.tested import Tested
 from ecsupport.experiments.translators import NAMES
@@ -18,9 +19,9 @@ from ecsupport.screening import arms
 
 NOTE = "synthetic positives added to the same real images, weights selected by AUC"
 NOTHING = "nothing was translated"
-FEW_SEEDS = ", of which five are so few that it covers 83 to 87 % where they alone vary"
 MARGIN = -0.05  # of the claim that specificity stays competitive
 SPECIFICITY = 0.90  # at which sensitivities are compared
+GROUPS = 20  # of patients, left out one at a time
 
 
 def better(results: Results, tested: Tested, found: Mapping[Pair, pd.DataFrame | None]) -> None:
@@ -51,12 +52,13 @@ def _book(
         results.estimate(claim, None, trained=True, assessable=False, note=why)
         return
     scopes = " and ".join(sorted(set(lines["scope"])))
-    note = f"{note}; interval over {scopes}{FEW_SEEDS * (SCOPES[0] in scopes)}"
-    results.estimate(claim, value, low, high, p=p, trained=True, n=tested.number, note=note)
+    note = f"{note}; interval over {scopes}; {tested.described}"
+    by = {"p": p} if len(lines) > 1 else {"degrees": lines["degrees"].iloc[0]}
+    results.estimate(claim, value, low, high, **by, trained=True, n=tested.number, note=note)
 
 
-def against_the_mean_of_four(results: Results, tested: Tested, seeds: Mapping[str, list[int]], n: int) -> None:
-    """The claims on specificity, where sensitivity has gained, and on the smallest spread over runs. n: resamples."""
+def against_the_mean_of_four(results: Results, tested: Tested, seeds: Mapping[str, list[int]]) -> None:
+    """The claims on specificity, where sensitivity has gained, and on the smallest spread over runs."""
     names = [OURS, *(f"+ {label}" for label in OTHERS)]
     rows = shared_scores(tested, seeds, names)
     if not rows:
@@ -64,10 +66,7 @@ def against_the_mean_of_four(results: Results, tested: Tested, seeds: Mapping[st
             results.estimate(claim, None, assessable=False, note=NOTHING)
         return
     ours, *others = rows
-    mean_of_four = hierarchical_difference(
-        tested.truth, ours, [row for of in others for row in of], tested.patients,
-        rng=generator("04", "specificity"), n_resamples=n,
-    )  # fmt: skip
+    mean_of_four = hierarchical_difference(tested.truth, ours, [row for of in others for row in of], tested.patients)
     gained = difference_table(mean_of_four).loc["sensitivity"]
     if gained["low"] > 0:
         table, note = difference_table(mean_of_four, null=MARGIN), f"{NOTE}; less the mean of four"
@@ -82,24 +81,28 @@ def against_the_mean_of_four(results: Results, tested: Tested, seeds: Mapping[st
     results.estimate("downstream_most_stable_auc", None, assessable=False, note=why)
 
 
-def imbalance(results: Results, tested: Tested) -> None:
+def imbalance(results: Results, tested: Tested, seeds: Mapping[str, list[int]]) -> None:
     """The claim that synthetic positives relieve the imbalance: sensitivity at one specificity, with less without."""
     claim = "synthetic_images_relieve_imbalance"
-    if OURS not in tested.scores:
+    pairs = shared_scores(tested, seeds, [OURS, arms.REAL_ONLY])
+    if not pairs:
         results.estimate(claim, None, assessable=False, note=NOTHING)
         return
-    y = tested.truth
 
-    def gain(drawn: np.ndarray) -> float:
-        if len(set(y[drawn])) < 2:
-            return np.nan
-        with_, without = (
-            np.mean([sensitivity_at(y[drawn], s[drawn], SPECIFICITY) for s in tested.scores[arm]])
-            for arm in (OURS, arms.REAL_ONLY)
-        )
-        return with_ - without
+    def gain(kept: np.ndarray) -> np.ndarray:
+        y = tested.truth[kept]
+        if len(set(y)) < 2:
+            return np.full(len(pairs[0]), np.nan)
+        with_, without = ([sensitivity_at(y, row[kept], SPECIFICITY) for row in of] for of in pairs)
+        return np.subtract(with_, without)
 
-    value, low, high, n = statistic_interval(gain, tested.patients, rng=generator("04", "gain"))
-    note = f"sensitivity at specificity {SPECIFICITY}, patients resampled, these trained models"
-    results.estimate(claim, value, low, high, trained=True, n=n, note=note)
-    print(f"gain in sensitivity at specificity {SPECIFICITY}: {value:+.3f} ({low:+.3f} to {high:+.3f})")
+    found = value_or_reason(jackknife, gain, [tested.patients], rng=generator("04", "gain"), groups=GROUPS)
+    if isinstance(found, str) or np.isnan(found.low):
+        results.estimate(claim, None, trained=True, assessable=False, note="nothing varies between patients")
+        return
+    value = found.corrected
+    note = f"sensitivity at specificity {SPECIFICITY}; jackknife; interval over {found.scope}; {tested.described}"
+    results.estimate(
+        claim, value, found.low, found.high, degrees=found.degrees, trained=True, n=found.n_patients, note=note
+    )
+    print(f"gain in sensitivity at specificity {SPECIFICITY}: {value:+.3f} ({found.low:+.3f} to {found.high:+.3f})")

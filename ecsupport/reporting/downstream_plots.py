@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from ecsupport.evaluation.hierarchical import SCOPES
+from ecsupport.evaluation.components import SCOPES
 from ecsupport.experiments.tested import Tested
 from ecsupport.experiments.translators import NAMES
 from ecsupport.reporting import style

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from ecsupport.core.seeds import generator
 from ecsupport.evaluation.hierarchical import difference_table, hierarchical_difference
 from ecsupport.evaluation.runs import beside_published, metric_runs
 from ecsupport.experiments.downstream import ONCE, PRINTED, UNTRANSLATED
@@ -77,14 +76,12 @@ def shared_scores(tested: Tested, seeds: Mapping[str, list[int]], names: Sequenc
     return [[tested.scores[arm][seeds[arm].index(seed)] for seed in common] for arm in names] if common else []
 
 
-def difference(tested: Tested, seeds: Mapping[str, list[int]], pair: Pair, n: int) -> pd.DataFrame | None:
-    """Arm less arm in every metric, on the seeds that both have; None where one was not trained. n: resamples."""
+def difference(tested: Tested, seeds: Mapping[str, list[int]], pair: Pair) -> pd.DataFrame | None:
+    """Arm less arm in every metric, on the seeds that both have; None where one was not trained."""
     rows = shared_scores(tested, seeds, pair)
     if not rows:
         return None
-    found = hierarchical_difference(
-        tested.truth, *rows, tested.patients, rng=generator("04", *pair), n_resamples=n, paired=True
-    )
+    found = hierarchical_difference(tested.truth, *rows, tested.patients, paired=True)
     return difference_table(found).assign(seeds=len(rows[0]))
 
 

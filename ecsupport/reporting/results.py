@@ -102,6 +102,8 @@ class Results:
         n: int | None = None,
         unit: str = "",
         p: float | None = None,
+        degrees: float | None = None,
+        floor: float | None = None,
         exact: bool = False,
         trained: bool = False,
         assessable: bool = True,
@@ -110,12 +112,15 @@ class Results:
         """Put one row into the claims ledger: this run's value of a claim's estimand, in the claim's unit.
 
         `low` and `high` are the 95 % interval, `n` the number of patients or images behind it, `p` the p-value of the
-        claim, for Holm's adjustment within its family (None: that of the interval). `exact` marks a count or an
-        identity that has no sampling error. `trained` marks what rests on networks trained in this run: a profile that
-        ranks nothing shows it without deciding. `assessable=False` says that this run cannot speak to the claim; `note`
-        then says why, and `trained` whether that is so because of the networks: longer training might change it.
+        claim, for Holm's adjustment within its family (None: that of the interval, whose t has `degrees` of freedom;
+        None: normal). `floor` is the distance of real images to real ones, in parts of which a smallest effect may be
+        given. `exact` marks a count or an identity that has no sampling error. `trained` marks what rests on networks
+        trained in this run: a profile that ranks nothing shows it without deciding. `assessable=False` says that this
+        run cannot speak to the claim; `note` then says why, and `trained` whether that is so because of the networks:
+        longer training might change it.
         """
-        numbers = {"value": value, "low": low, "high": high, "p": p}
+        degrees = None if degrees is None or np.isnan(degrees) else degrees  # nothing varies
+        numbers = {"value": value, "low": low, "high": high, "p": p, "degrees": degrees, "floor": floor}
         plain = {key: None if number is None else float(number) for key, number in numbers.items()}
         odd = [key for key, number in plain.items() if number is not None and not math.isfinite(number)]
         if odd:

@@ -12,8 +12,9 @@ from scipy import stats
 from ecsupport.bench import Measure
 from ecsupport.core.seeds import generator
 from ecsupport.evaluation.bootstrap import statistic_interval
-from ecsupport.evaluation.hierarchical import MINIMUM_SEEDS, smallest
-from ecsupport.evaluation.probes import mean_over_patients
+from ecsupport.evaluation.components import MINIMUM_SEEDS, crossed
+from ecsupport.evaluation.hierarchical import smallest
+from ecsupport.evaluation.probes import by_patient
 from ecsupport.evaluation.proportions import proportion_interval
 from ecsupport.evaluation.runs import mean_roc
 from ecsupport.experiments.tested import Tested
@@ -35,12 +36,16 @@ def untrained(settings: Settings) -> str:
 
 
 def against_each(
-    results: Results, differences: Mapping[str, pd.DataFrame], short: Collection[str], settings: Settings, patients: int
+    results: Results,
+    differences: Mapping[str, pd.DataFrame],
+    short: Collection[str],
+    settings: Settings,
+    tested: Tested,
 ) -> None:
     """LSNet's sensitivity and AUC against each other network.
 
     differences: LSNet less each of OTHERS, of `difference_table`;  short: networks below the logistic floor, in words;
-    patients: number in the test
+    tested: whose images decide
     """
     for name, label in OTHERS.items():
         for metric, word in (("sensitivity", "sensitivity"), ("roc_auc", "auc")):
@@ -53,12 +58,17 @@ def against_each(
                 continue
             results.estimate(
                 claim, line["estimate"], line["low"], line["high"],
-                p=line["p_value"], trained=True, n=patients, note=f"{line['scope']}; {ALIKE}",
+                degrees=line["degrees"], trained=True, n=tested.number,
+                note=f"{line['scope']}; {tested.described}; {ALIKE}",
             )  # fmt: skip
 
 
 def best_of_four(
-    results: Results, differences: Mapping[str, pd.DataFrame], short: Collection[str], settings: Settings, patients: int
+    results: Results,
+    differences: Mapping[str, pd.DataFrame],
+    short: Collection[str],
+    settings: Settings,
+    tested: Tested,
 ) -> None:
     """LSNet's other metrics against the best of the others: the smallest difference; arguments of `against_each`."""
     for metric, word in BEST.items():
@@ -72,8 +82,8 @@ def best_of_four(
             continue
         limits = "smallest difference over three networks, its limits the smallest of their limits"
         results.estimate(
-            f"lsnet_best_{word}", value, low, high, p=p, trained=True, n=patients,
-            note=f"{limits}; {lines['scope'].iloc[-1]}; {ALIKE}",
+            f"lsnet_best_{word}", value, low, high, p=p, trained=True, n=tested.number,
+            note=f"{limits}; {lines['scope'].iloc[-1]}; {tested.described}; {ALIKE}",
         )  # fmt: skip
 
 
@@ -141,15 +151,17 @@ def sensitivity(
         threshold = np.sort(tuned[positive])[int((1 - REACHED) * positive.sum())]
         reached.append(score[ill] >= threshold)
         passed.append((score[~ill] < threshold).mean())
-    rng = generator("05", "sensitivity")
-    value, low, high, n = mean_over_patients(np.mean(reached, axis=0), tested.patients[ill], rng)
-    # resamples cannot differ where patients do not
+    of_patient = by_patient(reached, tested.patients[ill])
+    value, n = float(of_patient.mean()), of_patient.shape[1]
+    error, scope = crossed(of_patient)
+    low, high = error.interval(value)
+    # no spread is seen where all patients are found
     bound = proportion_interval(int(value * n), n, method="clopper-pearson")
-    where = f"held fixed, specificity there {np.mean(passed):.2f} on the test"
+    where = f"held fixed, specificity there {np.mean(passed):.2f} on {tested.described}"
     results.estimate(
         "lsnet_sensitivity_suffices", value, min(low, float(bound.low)), high, trained=True, n=n,
         note=f"threshold: highest with sensitivity 0.95 on validation, {where}; mean of the patients' sensitivities, "
-        "runs averaged; these trained models",
+        f"runs averaged; {scope}",
     )  # fmt: skip
 
 
@@ -159,17 +171,20 @@ def simulator(results: Results, by_image: Sequence[pd.DataFrame], patients: np.n
     by_image: of `keys.measured`, one a run;  patients: (N,), whose test image each is.
     """
     runs = np.array([of[["taught", "untaught"]].to_numpy().T for of in by_image])
+    gain = by_patient(runs[:, 0] - runs[:, 1], patients)  # (runs, P)
+    value, n = float(gain.mean()), gain.shape[1]
+    error, scope = crossed(gain)
+    low, high = error.interval(value)
     taught, untaught = runs.mean(axis=0)  # (runs, 2, N) -> two of (N,)
-    value, low, high, n = mean_over_patients(taught - untaught, patients, generator("05", "agreement"))
     what = "rank correlation over the keys of a query, mean over queries, heads, blocks and runs"
     results.estimate(
-        "simulator_follows_teacher", value, low, high, trained=True, n=n,
+        "simulator_follows_teacher", value, low, high, degrees=error.degrees, trained=True, n=n,
         note=f"{what}, {taught.mean():+.3f}, less that of the simulator before training, {untaught.mean():+.3f}; "
-        "teacher's predicted class; these trained models",
+        f"teacher's predicted class; {scope}",
     )  # fmt: skip
     results.estimate(
         "student_autonomous_at_inference", max(of["apart"].max() for of in by_image), exact=True, n=len(patients),
-        note="an identity of this implementation: at the end of the hand-over the teacher's share is nought",
+        note="an identity of this implementation: at the end of the hand-over the teacher's share is zero",
     )  # fmt: skip
 
 
@@ -182,7 +197,13 @@ def smoothing(results: Results, history: pd.DataFrame) -> None:
         low, high = stats.t.interval(0.95, len(by_seed) - 1, by_seed.mean(), by_seed.sem())
     note = "change of an image's target since it was last seen; an average of old and new moves less by construction"
     results.estimate(
-        "smoothing_calms_gradient_targets", by_seed.mean(), low, high, trained=True, n=len(by_seed), note=note
+        "smoothing_calms_gradient_targets",
+        by_seed.mean(),
+        low,
+        high,
+        n=len(by_seed),
+        note=note,
+        degrees=None if low is None else len(by_seed) - 1,
     )
 
 

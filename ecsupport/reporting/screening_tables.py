@@ -55,17 +55,14 @@ def network_sizes(published: pd.DataFrame, settings: Settings, side: int) -> tup
     return pd.DataFrame(sizes), pd.concat(of_stages)
 
 
-def above_floor(tested: Tested, floor: Sequence[np.ndarray], notebook: str, n_resamples: int) -> dict[str, pd.Series]:
+def above_floor(tested: Tested, floor: Sequence[np.ndarray]) -> dict[str, pd.Series]:
     """ROC AUC of each network less that of the logistic floor, by name: a row of `difference_table`.
 
-    floor: one row of scores (N,) a seed;  notebook: its number, which names the random numbers.
+    floor: one row of scores (N,) a seed.
     """
     found = {}
     for name, scores in tested.scores.items():
-        rng = generator(notebook, "floor", name)
-        of = hierarchical_difference(
-            tested.truth, scores, floor[: len(scores)], tested.patients, rng=rng, n_resamples=n_resamples
-        )
+        of = hierarchical_difference(tested.truth, scores, floor[: len(scores)], tested.patients)
         found[name] = difference_table(of).loc["roc_auc"]
     return found
 
@@ -92,8 +89,8 @@ def at_published_size(decided: Tested, published: pd.DataFrame) -> pd.DataFrame:
     """How often a test set of the published size decides between LSNet and each other network: `decidable`, and drawn.
 
     published: of `load_numbers` (Results, "Data"). Its test set has a tenth of the patients and 336 images of each
-    class. The pool has fewer images a patient, so that a draw has the published number of either.  Of a class with few
-    patients half is drawn.
+    class. The pool has fewer images a patient, so that a draw has the published number of either.  Of a class with
+    fewer patients half is drawn.
     """
     value = {name.removeprefix("text.results.data."): of for name, of in published["value"].items()}
     share = value["split_ratio.test"] / sum(value[f"split_ratio.{part}"] for part in ("training", "validation", "test"))
@@ -102,11 +99,15 @@ def at_published_size(decided: Tested, published: pd.DataFrame) -> pd.DataFrame:
         "patients": round(share * value["ec_patients"]),
         "images": -(-images // manifest.EXTENDED_IMAGES),
     }
-    most = {side: decided.rows["patient_id"][decided.truth == side].nunique() // 2 for side in (0, 1)}
-    negative = min(round(share * value["normal_participants"]), most[0])
+    there = {side: decided.rows["patient_id"][decided.truth == side].nunique() for side in (0, 1)}
+
+    def at_most(number: int, side: int) -> int:
+        return number if number <= there[side] else there[side] // 2
+
+    negative = at_most(round(share * value["normal_participants"]), 0)
     tables = []
     for what, number in positive.items():
-        size = Size(min(number, most[1]), negative, images)
+        size = Size(at_most(number, 1), negative, images)
         rng = generator("05", "published size", what)
         found = decidable(decided.truth, decided.scores, decided.patients, size, rng=rng)
         tables.append(found.assign(drawn=f"published number of {what}"))
