@@ -52,7 +52,7 @@ def decidable(
     means).
     UserError where a class has fewer patients than are drawn, and as `auc_covariance` does.
     """
-    truth, patients = np.asarray(y_true), np.asarray(patient_id)
+    truth, (_, patients) = np.asarray(y_true), np.unique(np.asarray(patient_id), return_inverse=True)
     rows = np.concatenate([np.asarray(runs, float) for runs in scores.values()])  # (runs of all models, n)
     contrasts = _contrasts([len(runs) for runs in scores.values()])
     whole = _differences(truth, rows, patients, contrasts)
