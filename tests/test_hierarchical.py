@@ -161,6 +161,16 @@ def test_the_truth_of_a_simulated_design_is_that_of_very_many_patients_and_seeds
     assert (abs(np.mean(means, axis=0) - crossed_coverage.truth(of, 5, 130)) < SIGMAS * error).all()
 
 
+def test_the_committed_coverage_is_that_of_the_whole_simulation_and_within_its_bounds():
+    """93 to 97 % but for the error of the simulation, two standard errors."""
+    table = pd.read_csv(PAPER / "crossed_coverage.csv")
+    assert len(table) == 16 and set(table["components"]) == set(crossed_coverage.DESIGNS)
+    assert (table["repetitions"] == crossed_coverage.REPETITIONS).all()
+    bounds = np.array([0.93, 0.97])
+    low, high = bounds + np.array([-2, 2]) * np.sqrt(bounds * (1 - bounds) / crossed_coverage.REPETITIONS)
+    assert table[list(crossed_coverage.QUANTITIES)].stack().between(low, high).all()
+
+
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
