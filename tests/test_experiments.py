@@ -56,6 +56,16 @@ def test_every_training_has_a_name_and_each_job_comes_after_its_inputs(every):
     assert networks.table_3(RUN)["lsnet", 42].key == networks.arms(RUN)["LSNet", 42].key
 
 
+def test_a_seed_moves_weights_batches_and_the_translator_whose_images_a_network_sees():
+    laptop = Run.open("laptop")
+    for (name, seed), job in {**networks.table_3(laptop), **networks.arms(laptop)}.items():
+        begun = job.recipe["settings"]["shared_start"] or seed
+        if "translations" in job.inputs:
+            assert job.inputs["translations"].name == f"translations/sg_cyclegan/{begun}/training", name
+    few = Run(replace(TINY, seeds=(42, 142, 242)))  # fewer translators than trainings: they take turns
+    assert [translators.seed_for(few, seed) for seed in few.profile.seeds] == [42, 42, 42]
+
+
 def test_translators_learn_from_one_half_of_the_training_patients_and_translate_the_other():
     mri, us = cohort.pool(RUN, "mri"), cohort.pool(RUN, "ultrasound")
     learnt, kept = (mri.iloc[rows] for rows in translators.halves(RUN))

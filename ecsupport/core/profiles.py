@@ -44,7 +44,7 @@ class TranslationSize:
     """The translators: image side in pixels, width of the first layer, halvings, residual blocks, batch, steps.
 
     `precision` is that of the networks' arithmetic, `seeds` are those of CycleGAN and SG-CycleGAN, `peer_seeds` those
-    of the others.
+    of the others; all else is what `translation.settings` says.
     """
 
     image_size: int
@@ -54,6 +54,12 @@ class TranslationSize:
     batch: int
     steps: int
     precision: str
+    decay_from: float
+    gan_mode: str
+    enlarged: float
+    adversarial: float
+    discriminator_width: int
+    normalised_discriminators: bool
     seeds: tuple[int, ...]
     peer_seeds: tuple[int, ...]
 
@@ -91,6 +97,7 @@ class ScreeningSize:
     batch: int
     mixed_steps: int
     real_steps: int
+    weight_decay: float
     rate_mixed: float
     rate_real: float
     validate_every: int

@@ -36,24 +36,28 @@ def read(run: Run) -> list[Job]:
 
 @cohort.once
 def real(run: Run) -> dict[str, Labelled]:
-    """Real images: `train`, `validation` and `test`; the `scarce` training set, and `new` positives of others."""
+    """Real images: `train`, `validation` and `test`."""
     rows = cohort.pool(run, "ultrasound")
     label = manifest.target(rows, run.profile.task).to_numpy(np.int64)
     every = Labelled(_images("ultrasound", np.arange(len(rows))), label)
-    found = {name: every.take(np.flatnonzero(rows["split"] == name)) for name in manifest.SPLITS[:3]}
+    return {name: every.take(np.flatnonzero(rows["split"] == name)) for name in manifest.SPLITS[:3]}
+
+
+@cohort.once
+def scarce(run: Run, seed: int) -> tuple[Labelled, Labelled]:
+    """The real training set where positives are scarce, and new positives of other patients: another draw a seed."""
+    rows, size, train = cohort.pool(run, "ultrasound"), run.profile.downstream, real(run)["train"]
     patients = rows.loc[rows["split"] == "train", "patient_id"].to_numpy()
-    size = run.profile.downstream
-    chosen, others = arms.scarce(
-        found["train"].label, patients, size.real_positives, size.real_negatives, generator("04", "scarce")
-    )
-    return found | {"scarce": found["train"].take(chosen), "new": found["train"].take(others)}
+    draw = generator("04", "scarce", seed)
+    chosen, others = arms.scarce(train.label, patients, size.real_positives, size.real_negatives, draw)
+    return train.take(chosen), train.take(others)
 
 
 @cohort.once
 def sets(run: Run) -> dict[tuple[str, int], tuple[Labelled, Labelled]]:
     """What is trained on, (real, added) images by arm and seed; see `screening.arms`.
 
-    A translator's arms have its seeds, real images alone those of SG-CycleGAN; all others the peers', and the printed
+    A translator's arms have its seeds, real images those of SG-CycleGAN; all others the peers', and the printed
     schedule one. Where nothing can be translated there are real images alone.
     """
     of, size, found = real(run), run.profile.translation, {}
@@ -62,8 +66,9 @@ def sets(run: Run) -> dict[tuple[str, int], tuple[Labelled, Labelled]]:
         known = [name for model, name in NAMES.items() if can and seed in translators.seeds(run, model)]
         translated = {name: _translated(run, "translations") for name in known}
         mri = {name: _translated(run, name) for name in UNTRANSLATED} if can else {}
-        added = arms.unconfounded(of["scarce"], of["new"], translated, mri, generator("04", "arms"))
-        found |= {(arm, seed): (of["scarce"], images) for arm, images in added.items()}
+        few, new = scarce(run, seed)
+        added = arms.unconfounded(few, new, translated, mri, generator("04", "arms"))
+        found |= {(arm, seed): (few, images) for arm, images in added.items()}
         negatives, positives = arms.printed(of["train"], translated, generator("04", "printed"))
         found |= {(PRINTED + name, seed): (negatives, images) for name, images in positives.items()}
     first = (f"{PRINTED}{NAMES['sg_cyclegan']}", size.seeds[0])
@@ -73,7 +78,11 @@ def sets(run: Run) -> dict[tuple[str, int], tuple[Labelled, Labelled]]:
 
 
 def _seeds(run: Run, arm: str) -> tuple[int, ...]:
-    many = [arms.REAL_ONLY, *(f"+ {name}{both}" for name in NAMES.values() for both in ("", ", both classes"))]
+    many = [
+        arms.REAL_ONLY,
+        arms.NEW,
+        *(f"+ {name}{both}" for name in NAMES.values() for both in ("", ", both classes")),
+    ]
     return run.profile.translation.seeds if arm in (*many, ONCE) else run.profile.translation.peer_seeds
 
 
@@ -131,17 +140,17 @@ def _pool(run: Run, pool: str, arm: str, seed: int) -> Job:
     if pool == "translations":
         model = next(model for model, name in NAMES.items() if name in arm.replace(",", " ").split())
         return translators.resized(translators.translations(run, model, seed, "training"), size)
-    return matched(run) if pool == "matched" else cohort.pixels(run, pool, size)
+    return matched(run, seed) if pool == "matched" else cohort.pixels(run, pool, size)
 
 
-def matched(run: Run) -> Job:
+def matched(run: Run, seed: int) -> Job:
     """A pool of the MRI kept for training sets with the grey levels of the scarce set's ultrasound."""
     of, size = translators.sources(run, "training"), run.profile.image_size
     given: dict[str, Any] = {f"of_{name}": places for name, places in of.items()}
     given["rows"] = pd.concat([cohort.pool(run, name).iloc[places] for name, places in of.items()], ignore_index=True)
-    given["like"] = real(run)["scarce"].images[:, 1]
+    given["like"] = scarce(run, seed)[0].images[:, 1]
     return Job(
-        f"pixels/mri-with-ultrasound-histogram/{size}",
+        f"pixels/mri-with-ultrasound-histogram/{size}/{seed}",
         _match,
         {"size": size, "revision": acceptance.REVISION},
         {name: cohort.pixels(run, name, size) for name in (*of, "ultrasound")},

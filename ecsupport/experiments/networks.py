@@ -59,11 +59,14 @@ def slug(name: str) -> str:
 def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool = True) -> Job:
     """A screening network trained with these settings, on the real training images and on synthetic positives.
 
-    A run that shares the first phase of its own seed is the run from scratch.
+    Synthetic images are those of the translator of this seed, so that a seed moves all that chance decides; in a first
+    phase that runs share, those of the shared seed. A run that shares the first phase of its own seed is the run from
+    scratch.
     """
     if settings.shared_start == seed:
         settings = replace(settings, shared_start=None)
-    inputs, given = training_set(run, synthetic)
+    begun = seed if settings.shared_start is None else settings.shared_start
+    inputs, given = training_set(run, synthetic, begun)
     of_network = lsnet.revisions(settings.network, settings.variant, settings.fusion)
     revision = {"training": training.REVISION, **of_network}
     if settings.taught:
@@ -85,7 +88,7 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
     )
 
 
-def training_set(run: Run, synthetic: bool) -> tuple[dict[str, Job], dict[str, np.ndarray]]:
+def training_set(run: Run, synthetic: bool, seed: int) -> tuple[dict[str, Job], dict[str, np.ndarray]]:
     """What a network is trained on: the jobs that make its images, and rows and labels as arrays.
 
     real, validation: rows of the pool `ultrasound`;  added: rows of the translations;  each with its `_label`.
@@ -99,8 +102,7 @@ def training_set(run: Run, synthetic: bool) -> tuple[dict[str, Job], dict[str, n
         given[f"{part}_label"] = target[given[part]]
     inputs = {"ultrasound": cohort.pixels(run, "ultrasound", size)}
     if synthetic and translators.translatable(run):
-        first = run.profile.translation.seeds[0]
-        made = translators.translations(run, "sg_cyclegan", first, "training")
+        made = translators.translations(run, "sg_cyclegan", translators.seed_for(run, seed), "training")
         inputs["translations"] = translators.resized(made, size)
         label = manifest.target(made.given["rows"], task).to_numpy(np.int64)
         given["added"] = np.flatnonzero(label == 1)

@@ -52,6 +52,12 @@ def translatable(run: Run) -> bool:
     return min(len(halves(run)[0]), len(ultrasound(run))) >= run.profile.translation.batch
 
 
+def seed_for(run: Run, seed: int) -> int:
+    """The seed of the SG-CycleGAN whose images a training of this seed has: its own where there is one."""
+    of = run.profile.translation.seeds
+    return seed if seed in of else of[run.profile.seeds.index(seed) % len(of)]
+
+
 def translators(run: Run) -> dict[tuple[str, int], Job]:
     """All translators by model and seed; none where nothing can be translated."""
     if not translatable(run):

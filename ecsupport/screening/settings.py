@@ -105,6 +105,7 @@ class Settings:
             mixed_steps=size.mixed_steps,
             real_steps=size.real_steps,
             validate_every=size.validate_every,
+            weight_decay=size.weight_decay,
             rate_mixed=size.rate_mixed,
             rate_real=size.rate_real,
             guidance="teacher" if student else "none",
