@@ -92,7 +92,13 @@ def content(manifest: str, name: str, known: str) -> bytes:
 
 
 def decode(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
-    """A picture file's grey levels, 8 bits, and what its head tells (see `facts`).
+    """A picture file's grey levels, 8 bits, and what its head tells (see `facts`). ValueError as of `opened`."""
+    upright, told = opened(raw)
+    return upright.convert("L"), told
+
+
+def opened(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
+    """A picture file upright and laid on black, in its own colours, and what its head tells (see `facts`).
 
     ValueError saying why it cannot be taken: no picture, cut short, several frames, more than 8 bits a channel, more
     than LARGEST pixels.
@@ -109,7 +115,8 @@ def decode(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
             told = {"format": picture.format, "mode": picture.mode, "width": width, "height": height}
             orientation = picture.getexif().get(ORIENTATION, 1)
             upright, transparent = _on_black(ImageOps.exif_transpose(picture))
-            return upright.convert("L"), {**told, "orientation": int(orientation), "transparent": transparent}
+            upright.load()
+            return upright, {**told, "orientation": int(orientation), "transparent": transparent}
     except UnidentifiedImageError:
         raise ValueError("DICOM" if raw[128:132] == b"DICM" else f"no picture of {KINDS}") from None
     except Image.DecompressionBombError:
