@@ -29,8 +29,8 @@ SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YB
 FULL = ("RGB", "YBR_FULL")
 JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
-COMPRESSED = (*JPEG, *JPEG_2000, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless,
-              uid.RLELossless)  # fmt: skip
+OTHER_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+COMPRESSED = (*JPEG, *JPEG_2000, *OTHER_JPEG, uid.RLELossless)
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian,
           uid.DeflatedExplicitVRLittleEndian)  # fmt: skip
 INFLATED = 2**29  # bytes that a deflated file may grow to; it must be held in memory
@@ -108,7 +108,7 @@ def values(file: Path, header: Dataset, indices: Sequence[int]) -> Iterator[np.n
     with _opened(file) as source, contextlib.ExitStack() as ended:
         _check_bytes(source, header, frames)
         converted = _check_codestream(source, header, frames)
-        found = _decoded(source, indices, as_rgb=not converted)
+        found = _decoded(source, header, indices, as_rgb=not converted)
         ended.callback(found.close)
         for _ in indices:
             try:
@@ -125,10 +125,15 @@ def values(file: Path, header: Dataset, indices: Sequence[int]) -> Iterator[np.n
             yield _eight_bits(frame, header) if frame.ndim == 3 else frame
 
 
-def _decoded(source: io.BufferedIOBase, indices: Sequence[int], as_rgb: bool) -> Iterator[np.ndarray]:
-    """Frames as the header says; where the decoder converts colours by itself, they are not converted again."""
-    plugin = {} if as_rgb else {"decoding_plugin": "pillow"}
-    return pixels.iter_pixels(source, indices=list(indices), as_rgb=as_rgb, **plugin)
+def _decoded(source: io.BufferedIOBase, header: Dataset, indices: Sequence[int], as_rgb: bool) -> Iterator[np.ndarray]:
+    """Frames as header and codestream say; where the decoder converts colours by itself, they are not converted again.
+
+    How the samples of a compressed frame lie is a matter of its codestream (PS3.5 8.2), whatever the header says.
+    """
+    options = {} if as_rgb else {"decoding_plugin": "pillow"}
+    if header.file_meta.TransferSyntaxUID in (*JPEG, *JPEG_2000, *OTHER_JPEG) and header.SamplesPerPixel > 1:
+        options["planar_configuration"] = 0
+    return pixels.iter_pixels(source, indices=list(indices), as_rgb=as_rgb, **options)
 
 
 def _eight_bits(colours: np.ndarray, header: Dataset) -> np.ndarray:
@@ -145,7 +150,10 @@ def _opened(file: Path) -> io.BufferedIOBase:
         if uid.DeflatedExplicitVRLittleEndian.encode() in source.read(1024):
             meta = pydicom.filereader.read_file_meta_info(file)
             if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-                source.seek(META + meta.pop("FileMetaInformationGroupLength").value)
+                if "FileMetaInformationGroupLength" not in meta:
+                    raise LeftOut("deflated, and where that begins is not told")
+                source.seek(META + meta.FileMetaInformationGroupLength)
+                del meta.FileMetaInformationGroupLength
                 return _inflated(source, meta)
     return file.open("rb")
 
