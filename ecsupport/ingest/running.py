@@ -30,6 +30,7 @@ from ecsupport.ingest.taking import Plan
 from ecsupport.ingest.walk import Source
 
 CROPS, MAPPED = "crops.toml", "sequences.toml"
+START = "spawn"  # a forked process would inherit the threads and locks of this one
 AHEAD = 4  # files a process that wait for it
 CROPS_HEAD = """# A box a scanner, in pixels of the whole frame; right and bottom are the first ones outside.
 # Frames to draw on stand in the folder scanners. For example
@@ -182,7 +183,7 @@ def _alone(plan: Plan, source: Source) -> Entry:
 
 @contextlib.contextmanager
 def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context(START), _begin)
     try:
         yield pool
     finally:
