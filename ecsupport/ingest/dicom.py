@@ -21,8 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from ecsupport.cohort.pictures import LARGEST
 from ecsupport.ingest.outcome import LeftOut
 
-logging.getLogger("pydicom").addHandler(logging.NullHandler())  # what it logs may quote names
-logging.getLogger("pydicom").propagate = False
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)  # what it logs may quote names
 
 SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1, "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3,
            "YBR_RCT": 3, "YBR_ICT": 3}  # fmt: skip

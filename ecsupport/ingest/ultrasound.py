@@ -5,9 +5,9 @@ box goes.
 """
 
 import numpy as np
+from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
-from scipy import ndimage
-from skimage.morphology import convex_hull_image
+from scipy import ndimage, spatial
 
 from ecsupport.ingest.outcome import LeftOut
 
@@ -59,12 +59,21 @@ def fan(grey: np.ndarray) -> tuple[Box, np.ndarray]:
     sizes = np.bincount(areas.ravel(), minlength=count + 1)[1:]
     if not sizes.size or sizes.max() < SMALLEST * small.size:
         raise LeftOut("no fan was found; draw its box in crops.toml")
-    hull = convex_hull_image(areas == sizes.argmax() + 1)
+    hull = _hull(areas == sizes.argmax() + 1)
     rows, columns = np.flatnonzero(hull.any(axis=1)), np.flatnonzero(hull.any(axis=0))
     left, top = int(columns[0]) * step, int(rows[0]) * step
     right, bottom = min((int(columns[-1]) + 1) * step, grey.shape[1]), min((int(rows[-1]) + 1) * step, grey.shape[0])
     mask = np.kron(hull, np.ones((step, step), bool))[top:bottom, left:right]
     return (left, top, right, bottom), mask
+
+
+def _hull(area: np.ndarray) -> np.ndarray:
+    """The convex hull of an area (H, W) bool that was opened, so that it is no line."""
+    points = np.argwhere(area)[:, ::-1]  # (n, 2), column and row
+    corners = points[spatial.ConvexHull(points).vertices]
+    drawn = Image.new("1", area.shape[::-1])
+    ImageDraw.Draw(drawn).polygon([tuple(map(int, corner)) for corner in corners], fill=1)
+    return np.asarray(drawn)
 
 
 def has_colour(colours: np.ndarray) -> bool:
