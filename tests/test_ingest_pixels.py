@@ -143,6 +143,7 @@ def test_pydicoms_stripes_have_the_colours_that_a_viewer_shows(name):
         ({"NumberOfFrames": -4}, "number of frames"),
         ({"Rows": 60000, "Columns": 60000}, "60,000 x 60,000 pixels, more than"),
         ({"Rows": 0}, "no image"),
+        ({"RedPaletteColorLookupTableDescriptor": [16, 240, 8]}, "a palette laid over"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "planar configuration"),
     ],
 )

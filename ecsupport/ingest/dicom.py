@@ -91,6 +91,8 @@ def _contradiction(header: Dataset) -> str:
          f"{photometric} with a pixel representation that it cannot have"),
         (SAMPLES[photometric] == 1 or header.get("PlanarConfiguration") in (0, 1),
          "three samples a pixel without a planar configuration of 0 or 1"),
+        (not (photometric.startswith("MONOCHROME") and "RedPaletteColorLookupTableDescriptor" in header),
+         f"{photometric} with a palette laid over its grey levels"),
         (photometric != "YBR_FULL_422" or syntax in (*NATIVE, *JPEG),
          "YBR_FULL_422 under a compression that does not subsample"),
         (photometric not in ("YBR_RCT", "YBR_ICT") or syntax in JPEG_2000, f"{photometric} without JPEG 2000"),
