@@ -74,15 +74,16 @@ def _pictures():
         "animated.webp": (_saved(_colour(0), "WEBP", save_all=True, append_images=[_colour(1)]), "2 frames"),
         "one_pixel.png": (_saved(Image.new("L", (1, 1), 255), "PNG"), "no fan|less than 32 pixels"),
         "slim.png": (_saved(Image.new("L", (30000, 20), 255), "PNG"), "no fan|less than 32 pixels"),
-        "strip.png": (_saved(Image.new("L", (3000, 40), 200), "PNG"), "8 times as long"),
+        "strip.png": (_saved(Image.new("L", (3000, 40), 200), "PNG"), "no fan|8 times as long"),
         "black.png": (_saved(Image.new("L", (320, 240)), "PNG"), "no fan was found"),
-        "colour_bars.png": (_saved(_bars(), "PNG"), "Doppler colour"),
+        "doppler.png": (_saved(_doppler(), "PNG"), "Doppler colour"),
     }
 
 
-def _bars():
-    return Image.fromarray(np.kron([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], np.ones((200, 80, 1)))
-                           .astype(np.uint8))  # fmt: skip
+def _doppler():
+    pixels = np.array(_colour(21))
+    pixels[120:150, 140:170] = [230, 30, 20]
+    return Image.fromarray(pixels)
 
 
 def _chunks(head, pixels):

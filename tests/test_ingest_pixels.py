@@ -263,6 +263,14 @@ def test_a_fan_is_found_and_the_name_beside_it_goes(shape):
     assert (whole > 0).sum() > 0.93 * (frame > 0).sum()
 
 
+def test_a_bar_above_the_fan_goes_with_the_name_in_it():
+    frame, (left, top, right, bottom) = make.fan(300, 400)
+    barred = frame.copy()
+    barred[: top - 2] = 90
+    found, _ = ultrasound.fan(make.with_name(barred))
+    assert np.abs(np.subtract(found, (left, top, right, bottom))).max() <= 12
+
+
 def test_where_no_fan_is_a_person_is_asked():
     with pytest.raises(LeftOut, match="no fan was found"):
         ultrasound.fan(make.with_name(np.zeros((240, 320), np.uint8)))

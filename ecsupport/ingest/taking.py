@@ -151,16 +151,27 @@ def _mri(
 def _ultrasound(
     plan: Plan, source: Source, entry: dict[str, Any], header: Dataset, indices: list[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
+    frames = _seen(header, indices, dicom.values(source.file, header, indices))
     drawn = plan.crops.get(entry["scanner"])
-    box = drawn or ultrasound.tissue_region(header)
+    try:
+        box = drawn or ultrasound.tissue_region(header)
+    except LeftOut:  # who draws the box needs a frame
+        _show_scanner(plan, entry, next(frames)[1], None)
+        raise
     entry["crop"] = "drawn" if drawn else "region" if box else "proposal"
     cut = _Cut(plan, entry, box)
-    for index, stored in zip(indices, dicom.values(source.file, header, indices), strict=True):
-        frame = stored
-        if stored.ndim == GREY:
-            shown = grey.of_frame(header, index)
-            frame = grey.shown(grey.rescaled(stored, shown), shown, header)
+    for index, frame in frames:
         yield from ((index, tissue) for tissue in cut.of(frame))
+
+
+def _seen(header: Dataset, indices: list[int], stored: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Frames as a viewer shows them, with their indices: (H, W) or (H, W, 3) uint8."""
+    for index, values in zip(indices, stored, strict=True):
+        if values.ndim == GREY:
+            frame = grey.of_frame(header, index)
+            yield index, grey.shown(grey.rescaled(values, frame), frame, header)
+        else:
+            yield index, values
 
 
 def _of_picture(plan: Plan, source: Source, entry: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
@@ -202,14 +213,18 @@ class _Cut:
         colours = frame if frame.ndim != GREY else None
         levels = frame if colours is None else grey.luminance(frame)
         if self.box is None:
-            self.box, self.mask = ultrasound.fan(levels)
+            try:
+                self.box, self.mask = ultrasound.fan(levels)
+            except LeftOut:
+                _show_scanner(self.plan, self.entry, frame, None)
+                raise
         left, top, right, bottom = self.box
         height, width = levels.shape
         if right > width or bottom > height:
             raise LeftOut("the box in crops.toml leaves the frame")
         if self.first:
             self.first, self.entry["box"] = False, [*self.box, width, height]
-            _show_scanner(self.plan, self.entry, levels, self.box)
+            _show_scanner(self.plan, self.entry, frame, self.box)
         tissue = levels[top:bottom, left:right]
         if colours is not None and ultrasound.has_colour(colours[top:bottom, left:right]):
             self.entry["coloured"] = self.entry.get("coloured", 0) + 1
@@ -225,12 +240,13 @@ def _sized(frame: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(frame)
 
 
-def _show_scanner(plan: Plan, entry: dict[str, Any], levels: np.ndarray, box: Box) -> None:
+def _show_scanner(plan: Plan, entry: dict[str, Any], frame: np.ndarray, box: Box | None) -> None:
     """One whole frame of each scanner with the box, for the person who draws crops.toml; names may stand on it."""
     file = plan.private / "scanners" / f"{entry['scanner']}.png"
     if not file.exists():
-        picture = Image.fromarray(levels).convert("RGB")
-        ImageDraw.Draw(picture).rectangle([box[0], box[1], box[2] - 1, box[3] - 1], outline=(255, 200, 0), width=2)
+        picture = Image.fromarray(frame).convert("RGB")
+        if box:
+            ImageDraw.Draw(picture).rectangle([box[0], box[1], box[2] - 1, box[3] - 1], outline=(255, 200, 0), width=2)
         with replacing(file) as making:
             picture.save(making)
 

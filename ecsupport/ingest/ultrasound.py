@@ -16,7 +16,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom; pixels, the last tw
 TWO_DIMENSIONAL, TISSUE = 1, 1  # region spatial format, region data type
 DARK = 14  # grey level up to which a pixel is no tissue
 WORK = 256  # pixels of the longer side on which the fan is looked for
-OPENED, CLOSED = 3, 7  # pixels there: thinner strokes are text, smaller gaps are dark tissue
+OPENED, CLOSED = 5, 7  # pixels there: thinner strokes are text, smaller gaps are dark tissue
+FLAT = 0.04  # share of the frame from which one grey level is a bar or a panel: speckle has none so frequent
 SMALLEST = 0.08  # share of the frame that a fan fills at least
 CHROMA = 40  # grey levels by which a coloured pixel departs from the tint of its brightness
 COLOURED = 0.003  # share of such pixels from which colour is Doppler
@@ -49,10 +50,13 @@ def tissue_region(header: Dataset) -> Box | None:
 def fan(grey: np.ndarray) -> tuple[Box, np.ndarray]:
     """A proposal of where the tissue is in a frame (H, W) uint8: its box, and a mask of the box that is True inside.
 
-    The largest bright area, without thin strokes such as text, and its convex hull. LeftOut where there is none.
+    The largest bright area, without flat panels and thin strokes such as text, and its convex hull. LeftOut where there
+    is none.
     """
     step = max(1, max(grey.shape) // WORK)
-    small = grey[::step, ::step] > DARK
+    small = grey[::step, ::step]
+    flat = np.bincount(small.ravel(), minlength=256) > FLAT * small.size  # (256,)
+    small = (small > DARK) & ~flat[small]
     bright = ndimage.binary_opening(small, np.ones((OPENED, OPENED)))
     areas, count = ndimage.label(ndimage.binary_closing(np.pad(bright, CLOSED), np.ones((CLOSED, CLOSED))))
     areas = areas[CLOSED:-CLOSED, CLOSED:-CLOSED]
