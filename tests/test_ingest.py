@@ -114,10 +114,12 @@ def test_who_was_seen_in_two_centres_or_stands_under_two_names_is_left_out_and_t
     make.save(us(3, "B"), source / "b")
     make.save(us(3, "C"), source / "c")
     make.save(us(4, "D"), source / "d")
+    make.save(us(4, "D"), source / "d_again")
     ingest(source, out)
     told = ingest(source, out, table=table(tmp_path / "t", ["A,1", "B,0", "C,1", "D,0"]), approve=True)
     assert "2 images are not in the manifest: a patient of two centres" in told
     assert "2 images are not in the manifest: the same picture under two patients" in told
+    assert "1 images are not in the manifest: the same picture once more" in told
     assert "1 images of 1 patients" in told
     named = table(tmp_path / "t", ["A,1,North", "B,0,", "C,1,", "D,0,"], "patient_id,label,centre")
     assert "3 images of 2 patients" in ingest(source, out, table=named, approve=True)

@@ -60,8 +60,8 @@ def write_manifest(
 ) -> list[str]:
     """Write the manifest of approved images with a diagnosis; returns what a person is told. UserError where none is.
 
-    Left out: patients whom two centres have seen, unless the table names one, and a picture that stands under two
-    patients.
+    Left out: patients without a centre or of two, unless the table names one, a picture that stands under two patients,
+    and a second copy of one.
     """
     known = [(one, image) for one, image in approved if one["patient_id"] in table]
     centres: dict[str, set[str]] = {}
@@ -69,17 +69,19 @@ def write_manifest(
     for one, image in known:
         centres.setdefault(one["patient"], set()).add(_centre(key, one, table[one["patient_id"]]))
         owners.setdefault(image["pixels"], set()).add(one["patient"])
-    rows, dropped = [], Counter()
+    rows, dropped, pixels = [], Counter(), set()
     for one, image in known:
         diagnosis, centre = table[one["patient_id"]], _centre(key, one, table[one["patient_id"]])
         if reason := (
             "no centre: write one into the table, column centre" if not centre
             else "a patient of two centres: write one of them into the table, column centre"
             if len(centres[one["patient"]]) > 1
-            else "the same picture under two patients" if len(owners[image["pixels"]]) > 1 else ""
+            else "the same picture under two patients" if len(owners[image["pixels"]]) > 1
+            else "the same picture once more" if image["pixels"] in pixels else ""
         ):  # fmt: skip
             dropped[reason] += 1
             continue
+        pixels.add(image["pixels"])
         depth = "" if diagnosis.invasion_depth is None else diagnosis.invasion_depth
         rows.append({"image": image["image"], "patient_id": one["patient"], "centre": centre,
                      "modality": one["modality"], "sequence": one.get("sequence", ""), "label": diagnosis.label,
