@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     files = add("export", "the phantoms as PNG files with a manifest, as your own images would stand", _export)
     files.add_argument("folder", type=Path)
     files.add_argument("--profile", default="", help=PROFILE)
+    _ingest_options(add("ingest", "images of a hospital, DICOM or pictures, without anybody's name", _ingest))
     add("refresh", "store a fresh smoke run as the committed outputs", lambda _: engine.refresh())
     add("keep", "store the results that stand as figures/reference/<run>", lambda o: engine.keep(opened(o)), True)
     bench = add("bench", "measure against the stated bounds", _bench)
@@ -138,6 +139,18 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--keep", action="store_true", help="store the measures for the notebooks that speak of them")
     add("readme", "regenerate the README's generated blocks", _readme)
     return parser
+
+
+def _ingest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder with DICOM files or pictures")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="what holds no name")
+    parser.add_argument("--private", type=Path, metavar="FOLDER", help="key and names; by default <out>-private")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="diagnoses, CSV or Excel: patient_id, label")
+    parser.add_argument("--approve", action="store_true", help="write the manifest of what the contact sheet shows")
+    parser.add_argument("--pictures", choices=("us", "mri"), default="us", help="modality of files that are no DICOM")
+    parser.add_argument("--every", type=int, default=0, metavar="N", help="of a cine, every n-th frame")
+    parser.add_argument("--frames", type=int, default=8, metavar="K", help="of a cine, k frames evenly (8)")
+    parser.add_argument("--jobs", type=int, default=2, help="how many processes (2)")
 
 
 def _jobs(run: Run) -> int:
@@ -242,6 +255,14 @@ def _export(options: argparse.Namespace) -> int:
     rows = split.of_run(manifest.phantoms(run.profile.cohort), run)
     file = export.export(rows, options.folder, run.profile.image_size)
     print(f"{len(rows):,} images\nmanifest  {file}")
+    return engine.DONE
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from ecsupport.ingest import running  # noqa: PLC0415
+
+    names = ("source", "out", "private", "table", "approve", "pictures", "every", "frames", "jobs")
+    running.ingest(running.Options(**{name: getattr(options, name) for name in names}))
     return engine.DONE
 
 

@@ -5,7 +5,15 @@ import re
 import pandas as pd
 import pytest
 
-from ecsupport.audit.checklists import COLUMNS, STATUSES, SUBJECTS, load_checklists, parts, summary
+from ecsupport.audit.checklists import (
+    COLUMNS,
+    STATUSES,
+    SUBJECTS,
+    for_own_images,
+    load_checklists,
+    parts,
+    summary,
+)
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import ROOT
 from ecsupport.paper.published import PAPER, load_numbers
@@ -121,3 +129,12 @@ def test_other_columns_and_no_file(tmp_path, numbers):
         load_checklists(path, numbers)
     with pytest.raises(UserError, match="does not exist"):
         load_checklists(tmp_path / "none.csv", numbers)
+
+
+def test_of_own_images_nothing_is_said_that_rests_on_phantoms(checklists):
+    own = for_own_images(checklists)
+    assert not own["companion_evidence"].str.contains("phantoms?/|no people").any()
+    rests = checklists["companion_evidence"].str.contains("phantom")
+    assert 0 < rests.sum() < len(own) and set(own.loc[rests, "companion"]) == {"not derivable"}
+    pd.testing.assert_frame_equal(own[~rests], checklists[~rests])
+    pd.testing.assert_frame_equal(own.filter(like="paper"), checklists.filter(like="paper"))

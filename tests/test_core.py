@@ -192,6 +192,7 @@ ROOMS = {  # what each room may import beside itself: only what stands below it
     "core": set(),
     "paper": {"core"},
     "cohort": {"core"},
+    "ingest": {"core", "cohort"},
     "screening": {"core", "cohort"},
     "translation": {"core", "cohort"},
     "instruments": {"core", "cohort"},

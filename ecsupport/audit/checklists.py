@@ -21,6 +21,7 @@ from ecsupport.paper.published import PAPER, load_numbers
 COLUMNS = ["checklist", "item", "topic", "question", "paper", "paper_evidence", "companion", "companion_evidence"]
 STATUSES = ("met", "not met", "not derivable")
 SUBJECTS = ("paper", "companion")
+YOURS = "yours to answer: it depends on your images, not on the phantoms"
 UNNUMBERED = ("title", "data-availability", "code-availability", "acknowledgments",  # sections that print no number
               "contributors", "declaration-of-interests")
 # fmt: on
@@ -54,6 +55,15 @@ def load_checklists(path: str | Path | None = None, numbers: pd.DataFrame | None
         for subject in SUBJECTS:
             _check_subject(path, name, row, subject, known)
     return frame
+
+
+def for_own_images(checklists: pd.DataFrame) -> pd.DataFrame:
+    """The items for a run on a person's own images: what rests on the phantoms is hers to answer."""
+    rests = checklists["companion_evidence"].str.contains("phantom")
+    return checklists.assign(
+        companion=checklists["companion"].mask(rests, "not derivable"),
+        companion_evidence=checklists["companion_evidence"].mask(rests, YOURS),
+    )
 
 
 def summary(checklists: pd.DataFrame) -> pd.DataFrame:

@@ -8,16 +8,18 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecsupport.core import jobs, progress
 from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import row_error
 from ecsupport.core.jobs import Job
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REVISION = 1  # what is told of a picture
 BLOCK = 512
@@ -49,7 +51,7 @@ def hashes(files: list[Path]) -> list[str]:
         return list(pool.map(one, files))
 
 
-def facts(images: pd.DataFrame, manifest: Path) -> pd.DataFrame:
+def facts(images: "pd.DataFrame", manifest: Path) -> "pd.DataFrame":
     """What each picture of a manifest (columns image, hash) tells, in its order; decoded once and kept in the store.
 
     Columns: fault (why it cannot be taken, or empty), format, mode, width, height (pixels, as stored), orientation
@@ -57,6 +59,8 @@ def facts(images: pd.DataFrame, manifest: Path) -> pd.DataFrame:
     outermost pixels, 0 to 255), black_border (their share that is black), fingerprint (perceptual hash, see
     `fingerprint`). UserError where a file was changed or lost since its hash was taken.
     """
+    import pandas as pd  # noqa: PLC0415 - takes half a second, and who only decodes needs none
+
     listed = [images.iloc[start : start + BLOCK][["image", "hash"]] for start in range(0, len(images), BLOCK)]
     make = partial(_write_facts, manifest=str(manifest))
     told = [Job("facts", make, {"revision": REVISION}, given={"images": block}) for block in listed]
@@ -92,7 +96,13 @@ def content(manifest: str, name: str, known: str) -> bytes:
 
 
 def decode(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
-    """A picture file's grey levels, 8 bits, and what its head tells (see `facts`).
+    """A picture file's grey levels, 8 bits, and what its head tells (see `facts`). ValueError as of `opened`."""
+    upright, told = opened(raw)
+    return upright.convert("L"), told
+
+
+def opened(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
+    """A picture file upright and laid on black, in its own colours, and what its head tells (see `facts`).
 
     ValueError saying why it cannot be taken: no picture, cut short, several frames, more than 8 bits a channel, more
     than LARGEST pixels.
@@ -109,7 +119,8 @@ def decode(raw: bytes) -> tuple[Image.Image, dict[str, Any]]:
             told = {"format": picture.format, "mode": picture.mode, "width": width, "height": height}
             orientation = picture.getexif().get(ORIENTATION, 1)
             upright, transparent = _on_black(ImageOps.exif_transpose(picture))
-            return upright.convert("L"), {**told, "orientation": int(orientation), "transparent": transparent}
+            upright.load()
+            return upright, {**told, "orientation": int(orientation), "transparent": transparent}
     except UnidentifiedImageError:
         raise ValueError("DICOM" if raw[128:132] == b"DICM" else f"no picture of {KINDS}") from None
     except Image.DecompressionBombError:
