@@ -14,7 +14,7 @@ from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import device, reproducible
 from ecsupport.evaluation.frechet import NotComputable, frechet_distance
-from ecsupport.experiments import anatomy, cohort, instruments, translators
+from ecsupport.experiments import anatomy, cohort, instruments, passing, translators
 from ecsupport.instruments import acceptance, features, inception
 from ecsupport.translation import released
 
@@ -28,7 +28,7 @@ def read(run: Run) -> list[Job]:
     return [
         *(translators.tests(run) if inception.VARIABLE in os.environ else []),
         instruments.extractor(run), *([climbed] if climbed else []), real_features(run),
-        *translated_features(run).values(), *anatomy.read(run),
+        *translated_features(run).values(), *passing.judged(run).values(), *anatomy.read(run),
     ]  # fmt: skip
 
 
