@@ -298,8 +298,8 @@ def test_kept_anatomy_fills_its_claims_unless_the_judge_cannot_reach_the_margin(
     results = ledger()
     distance_claims.book_anatomy(results, kept(0.5), "")
     (_, low, high), named = results.booked[distance_claims.BETTER]
-    assert low < 0.2 < high
-    assert named["p"] < 1e-3
+    assert 0.1 < low < 0.2 < high  # the margin is 0: far from it
+    assert named["degrees"] > 1
     assert results.booked[distance_claims.STATUS][0][0] == pytest.approx(0.5, abs=0.15)
     blind = ledger()
     distance_claims.book_anatomy(blind, kept(0.5, ceiling=0.9), "")

@@ -164,7 +164,7 @@ def made(tmp_path_factory):
 
 def test_a_job_of_magnitudes_has_a_revision_of_its_own():
     kinds = {"alpha": 0.5}, {"fusion": "magnitude"}
-    of = [networks.network(RUN, "x", replace(ablations.arms(TINY)[ablations.FULL].settings, **k), 1) for k in kinds]
+    of = [networks.network(RUN, "x", replace(ablations.arms(TINY)[ablations.FULL].settings, **k), 42) for k in kinds]
     assert [("magnitude" in job.recipe["revision"]) for job in of] == [False, True]
 
 

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ecsupport.cohort import phantom
-from ecsupport.core import profiles
+from ecsupport.core import profiles, progress
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.training import load_weights
 from ecsupport.screening import selection, training
@@ -40,7 +39,8 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 64, 64) uint8 of a part and their labels (N,)."""
     first, patients, each = PARTS[part]
     rows = [(pool, first + n, i) for pool, count in patients.items() for n in range(count) for i in range(each)]
-    pixels = [phantom.render(VERSION, phantom.patient_id(pool, n), i, "us", SIZE) for pool, n, i in tqdm(rows, part)]
+    shown = progress.bar(rows, part)
+    pixels = [phantom.render(VERSION, phantom.patient_id(pool, n), i, "us", SIZE) for pool, n, i in shown]
     return np.stack(pixels), np.array([pool == "tuning_carcinoma" for pool, _, _ in rows], np.int64)
 
 

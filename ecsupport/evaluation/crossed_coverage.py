@@ -22,12 +22,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ecsupport.core import paths
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.seeds import generator
 from ecsupport.evaluation.classification import METRICS
 from ecsupport.evaluation.components import crossed
 from ecsupport.evaluation.pseudo_values import pseudo_values
-from ecsupport.paper.published import PAPER
 
 IMAGES = 4  # of a patient
 SEPARATION = (1.8, 1.7)  # D of either model, in SDs of a score
@@ -124,7 +124,7 @@ def main(argv: list[str]) -> int:
     for row in table(repetitions):
         rows.append(row)
         print(*row.values(), sep="\t", flush=True)
-    with replacing(PAPER / "crossed_coverage.csv") as path:
+    with replacing(paths.MANIFESTS / "paper" / "crossed_coverage.csv") as path:
         pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
     return 0
 

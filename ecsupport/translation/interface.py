@@ -56,6 +56,7 @@ class Translator(nn.Module, ABC):
                 f"weights: {type(self).__name__} has no term {unknown[0]!r}. Its terms are: {', '.join(self.WEIGHTS)}"
             )
         self.weights = {**self.WEIGHTS, **settings.weights}
+        self.weights["gan"] *= settings.adversarial
         s = settings
         size = (s.discriminator_width or s.width, halvings(s.image_size), s.normalised_discriminators)
         self.discriminators = nn.ModuleDict({name: Patches(1, *size) for name in self.domains})
@@ -90,9 +91,8 @@ class Translator(nn.Module, ABC):
         return sum(adversarial(self.discriminators[name](fake), True, self.settings.gan_mode) for name, fake in asked)
 
     def total(self, terms: Terms) -> torch.Tensor:
-        """The weighted sum of the terms, the adversarial one `settings.adversarial`-fold; Equation 9 in SG-CycleGAN."""
-        weights = {**self.weights, "gan": self.settings.adversarial * self.weights["gan"]}
-        return sum(weights[name] * term for name, term in terms.items())
+        """The weighted sum of the terms; Equation 9 in SG-CycleGAN."""
+        return sum(self.weights[name] * term for name, term in terms.items())
 
     def discriminator_step(self, mri: torch.Tensor, us: torch.Tensor, cache: Cache) -> tuple[torch.Tensor, Terms]:
         """What the discriminators minimise, Equations 2 and 3: real images against the fakes of `cache`."""
