@@ -168,7 +168,7 @@ def _find_zone(folder: Path, job: Job) -> None:
 
 
 def released_steps(run: Run) -> Job | None:
-    """What two departures of the released code do to a trained SG-CycleGAN, on one batch: released.csv.
+    """What two departures of the released code do to a trained SG-CycleGAN: released.csv, of one batch and its losses.
 
     Columns quantity and value: length of the generators' gradient over the discriminators' own, cosine between the
     gradient of a released step and of the described one, and parameters with the dynamic region convolution.
@@ -177,9 +177,10 @@ def released_steps(run: Run) -> Job | None:
         return None
     batch = run.profile.translation.batch
     given = {"mri": translators.halves(run)[0][:batch], "ultrasound": translators.ultrasound(run)[:batch]}
-    revision = models.revisions("sg_cyclegan", _released(Settings.of(run.profile.translation)))
+    as_released = _released(Settings.of(run.profile.translation))
+    recipe = {"settings": as_released.to_json(), "released": models.revisions("sg_cyclegan", as_released)}
     inputs = {"sg_cyclegan": _trained(run, "sg_cyclegan"), **_pools(run)}
-    return _job(run, "mafe/released", _step_as_released, {"released": revision}, inputs, given)
+    return _job(run, "mafe/released", _step_as_released, recipe, inputs, given)
 
 
 def _released(settings: Settings) -> Settings:
@@ -192,6 +193,8 @@ def _step_as_released(folder: Path, job: Job) -> None:
         on = next(network.parameters()).device
         batch = [to_tensor(_images(job, name, name)).to(on) for name in ("mri", "ultrasound")]
         judges, settings = network.discriminator_parameters(), network.settings
+        network.settings = replace(settings, gan_mode=_released(settings).gan_mode)
+        network.weights |= {"gan": network.WEIGHTS["gan"]}
 
         def noise() -> torch.Generator:
             return torch_generator("02", "released", device=on.type)
@@ -203,7 +206,7 @@ def _step_as_released(folder: Path, job: Job) -> None:
 
         *_, cache = network.generator_step(*batch, 1.0, noise())
         own = gradient(network.discriminator_step(*batch, cache)[0])
-        network.settings = replace(settings, unfrozen=True)
+        network.settings = replace(network.settings, unfrozen=True)
         added = gradient(network.generator_step(*batch, 1.0, noise())[0])
     of_released = 4 * own + 3 * added  # four parts, of which three are not cleared
     described, enlarged = (

@@ -9,7 +9,8 @@
 - `weights`: 5 for the feature consistency, half of Equation 9's; 2.5 for the domain loss, since the code weighs one
   mean over both domains with 5, where Equation 7 adds two;
 - `enhance`: the translations are brightened, their contrast and sharpness turned up before anybody looks at them.
-`SETTINGS` are the first three, for `Settings.of(size, **SETTINGS)`. In the paper's text there is none of them.
+`SETTINGS` are the first three, with the squared losses, discriminators and enlarging that go with them, for
+`Settings.of(size, **SETTINGS)`. In the paper's text there is none of the three.
 
 Not to be had here: discriminators have one more layer and average their map to one number before the squared loss; a
 rectified-flow stage follows; at its defaults the range of the training loop is empty; processes do not share gradients.
@@ -26,7 +27,16 @@ from torch import nn
 REVISION = 1  # guide of the region convolution 1 x 1; enhancement
 REGIONS = 8
 SETTINGS = MappingProxyType(
-    {"dynamic_regions": True, "unfrozen": True, "accumulation": 4, "weights": {"feature": 5.0, "domain": 2.5}}
+    {
+        "dynamic_regions": True,
+        "unfrozen": True,
+        "accumulation": 4,
+        "weights": {"feature": 5.0, "domain": 2.5},
+        "gan_mode": "lsgan",
+        "adversarial": 1.0,
+        "normalised_discriminators": True,
+        "enlarged": 1.12,
+    }
 )
 GAMMA = 1 / 1.2  # below 1: brighter
 CLIP, TILES, LEVELS = 3.0, 8, 256  # the limit in OpenCV's scale, in units of a tile's mean over its grey levels
