@@ -110,8 +110,8 @@ def _network(folder: Path, name: str) -> dict[str, np.ndarray]:
 
 def _translator_settings() -> TranslatorSettings:
     size = replace(load("smoke").translation, image_size=SIDE, width=4, residual_blocks=1, steps=20, batch=2)
-    # a pool smaller than the number of fakes, so that it exchanges some; the paper's rate: at sixteen times it, which is
-    # that of so narrow a network, twenty steps of DCLGAN made 3e-3 of the last digits in which processors differ
+    # a pool smaller than the number of fakes, so that it exchanges some; the paper's rate, since at sixteen times it
+    # (that of so narrow a network) twenty steps of DCLGAN made 3e-3 of the last digits in which processors differ
     return replace(TranslatorSettings.of(size), pool=8, learning_rate=2e-4)
 
 
