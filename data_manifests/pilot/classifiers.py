@@ -10,7 +10,6 @@ smallest effects of interest.
 
 import argparse
 import tempfile
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,13 +66,11 @@ def trained(network: str, rate: float, steps: int, seed: int, pixels: dict) -> l
         **dict(zip(("validation_image", "validation_label"), pixels["validation"], strict=True)),
         "real": np.ones(len(pixels["train"][1]), bool),
     }
-    begun = time.perf_counter()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         training.train(
             Path(folder), arrays, settings=asdict(chosen), seed=seed, device="cpu", data="tuning", revision={}
         )
-        minutes = (time.perf_counter() - begun) / 60
         history = pd.read_csv(Path(folder) / "history.csv")
         for role in ["network", *["teacher"] * chosen.taught]:
             name = network if role == "network" else "teacher"
@@ -90,7 +87,6 @@ def trained(network: str, rate: float, steps: int, seed: int, pixels: dict) -> l
                     "chosen": int(history.loc[history["chosen"], "step"].iloc[0]),
                     "validation_auc": round(float(history.loc[history["chosen"], "auc"].iloc[0]), 4),
                     **{name: round(value, 4) for name, value in found.items()},
-                    "minutes": round(minutes, 1),
                 }
             )
     return rows
@@ -110,11 +106,13 @@ def main() -> None:
         made = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=KEYS)
         if one in set(made[KEYS].itertuples(index=False, name=None)):
             continue
-        made = pd.concat([made, pd.DataFrame(trained(*one, pixels))], ignore_index=True)
+        rows = pd.DataFrame(trained(*one, pixels))
+        made = pd.read_csv(TABLE) if TABLE.is_file() else made  # another process may have added rows
+        made = pd.concat([made, rows], ignore_index=True)
         with replacing(TABLE) as path:
             made.to_csv(path, index=False, lineterminator="\n")
         print(made.tail(2).to_string(header=False), flush=True)
-    print(pd.read_csv(TABLE).groupby(["network", "steps", "rate"])[["auc", "minutes"]].mean().round(3))
+    print(pd.read_csv(TABLE).groupby(["network", "steps", "rate"])["auc"].agg(["mean", "min", "max"]).round(3))
 
 
 if __name__ == "__main__":

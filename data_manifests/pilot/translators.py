@@ -3,17 +3,18 @@
     python data_manifests/pilot/translators.py [--arms ...] [--models ...] [--steps ...] [--seeds ...]
 
 Trains on MRI and ultrasound of the tuning pools alone, with seeds that no evidence uses, and adds a row a training to
-translators.csv: how far translations of other patients' MRI are from phantom ultrasound of yet others. What is there
-already is not trained again. The arms differ in one thing from the one above them.
+translators.csv: how far translations of other patients' MRI are from phantom ultrasound of yet others. Twelve of them
+become a strip in `pictures`, in the order of those in mri.png. What the table has already is not trained again. Each
+arm builds on the one above it; all have noise of whole images.
 """
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from ecsupport.cohort import phantom
 from ecsupport.core import profiles
@@ -96,15 +97,15 @@ def main() -> None:
     if not TABLE.is_file():
         controls = {"ultrasound of other patients": sets["other"], "untranslated MRI": sets["test"]}
         rows = [{"arm": arm, "steps": 0, **measured(*one, sets, network)} for arm, one in controls.items()]
-        _write(pd.DataFrame(rows, columns=[*KEYS, "distance", "probe_auc", "spread_of_brightness", "minutes"]))
+        _write(pd.DataFrame(rows, columns=[*KEYS, "distance", "probe_auc", "spread_of_brightness"]))
+    for name in ("mri", "ultrasound"):
+        _strip(name, sets["test" if name == "mri" else "real"][0])
     size = profiles.load("laptop").translation
     for steps, arm, model, seed in [
         (k, a, m, s) for k in options.steps for a in options.arms for m in options.models for s in options.seeds
     ]:
-        made = pd.read_csv(TABLE)
-        if (made[KEYS] == [arm, model, steps, seed]).all(axis=1).any():
+        if (pd.read_csv(TABLE)[KEYS] == [arm, model, steps, seed]).all(axis=1).any():
             continue
-        begun = time.perf_counter()
         settings = Settings.of(size, **ARMS[arm] | {"steps": steps})
         with tempfile.TemporaryDirectory() as folder:
             training.train(
@@ -112,7 +113,6 @@ def main() -> None:
                 {"mri": sets["mri"][0], "us": sets["us"][0], "show": sets["test"][0][:1]},
                 model=model, data="tuning", settings=settings.to_json(), seed=seed, device="cpu", revision={},
             )  # fmt: skip
-            minutes = (time.perf_counter() - begun) / 60
             translator = training.start(model, settings, seed)
             translator.load_state_dict(training.load_weights(Path(folder) / training.GENERATOR), strict=False)
         translated = inference.translate(translator, sets["test"][0], ("pilot", seed))
@@ -123,12 +123,21 @@ def main() -> None:
             "seed": seed,
             **measured(translated, sets["test"][1], sets, network),
         }
-        _write(pd.concat([made, pd.DataFrame([{**row, "minutes": round(minutes, 1)}])], ignore_index=True))
+        _strip(f"{arm}-{model}-{steps}-{seed}".replace(" ", "-").replace(",", ""), translated)
+        now = pd.read_csv(TABLE)  # to which another process may have added
+        _write(pd.concat([now, pd.DataFrame([row])], ignore_index=True))
         print(row, flush=True)
     print(pd.read_csv(TABLE).to_string(index=False))
 
 
+def _strip(name: str, images: np.ndarray) -> None:
+    """Twelve images in a row, each of another patient."""
+    (HERE / "pictures").mkdir(exist_ok=True)
+    Image.fromarray(np.concatenate(list(images[5:605:50]), axis=1)).save(HERE / "pictures" / f"{name}.png")
+
+
 def _write(table: pd.DataFrame) -> None:
+    table = table.astype({"seed": "Int64", "steps": "Int64"})  # controls have no seed
     with replacing(TABLE) as path:
         table.to_csv(path, index=False, lineterminator="\n")
 

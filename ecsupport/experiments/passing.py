@@ -19,34 +19,26 @@ def judged(run: Run) -> dict[tuple[str, int], Job]:
 
     scores.csv: label (1: translated), score, patient_id; of the patients that judge. None where nothing is translated.
     """
-    size, real = run.profile.translation.image_size, _real(run)
-    if not (made := translators.tests(run)) or real["patient_id"].nunique() < 4:
+    size, real, made = run.profile.translation.image_size, _real(run), translators.tests(run)
+    rows = translators.sources(run, "test")["mri"]
+    mri = cohort.pool(run, "mri").iloc[rows]
+    if not made or mri["patient_id"].nunique() < 2 or real["patient_id"].nunique() < 4:
         return {}
-    pixels, halves = cohort.pixels(run, "ultrasound", size), np.unique(real["patient_id"])[::2]
-    mri = cohort.pool(run, "mri").iloc[rows := translators.sources(run, "test")["mri"]]
-    if mri["patient_id"].nunique() < 2:
-        return {}
-    controls = {
-        (UNTRANSLATED, 0): _job(run, UNTRANSLATED, cohort.pixels(run, "mri", size), mri, rows, real),
-        (REAL, 0): _job(
-            run, REAL, pixels, *_part(real, real["patient_id"].isin(halves)), real[~real["patient_id"].isin(halves)]
-        ),
-    }
     found = {}
     for job in made:
         _, model, seed, _ = job.name.split("/")
         found[model, int(seed)] = _job(run, f"{model}/{seed}", job, mri, np.arange(len(mri)), real)
-    return found | controls
+    found[UNTRANSLATED, 0] = _job(run, UNTRANSLATED, cohort.pixels(run, "mri", size), mri, rows, real)
+    half = real["patient_id"].isin(np.unique(real["patient_id"])[::2])
+    pixels = cohort.pixels(run, "ultrasound", size)
+    found[REAL, 0] = _job(run, REAL, pixels, real[half], real.index[half].to_numpy(), real[~half])
+    return found
 
 
 def _real(run: Run) -> pd.DataFrame:
     """Carcinomas of test patients, indexed by their place in the pool `ultrasound`."""
     rows = cohort.pool(run, "ultrasound")
     return rows[(rows["label"] == 1) & (rows["split"] == "test")]
-
-
-def _part(rows: pd.DataFrame, chosen: pd.Series) -> tuple[pd.DataFrame, np.ndarray]:
-    return rows[chosen], rows.index[chosen].to_numpy()
 
 
 def _job(run: Run, name: str, images: Job, rows: pd.DataFrame, places: np.ndarray, real: pd.DataFrame) -> Job:

@@ -15,7 +15,7 @@ from typing import Any
 from ecsupport.cohort.manifest import POOL_SPLITS, SPLITS
 from ecsupport.cohort.own_manifest import GUESSES, OTHER_NAMES
 from ecsupport.core.errors import UserError
-from ecsupport.core.tables import canonical
+from ecsupport.core.tables import SHOWN, canonical
 
 REQUIRED = ("patient_id", "label")
 KNOWN = (*REQUIRED, "centre", "split", "invasion_depth")
@@ -23,7 +23,6 @@ SEPARATORS = ",;\t|"
 FURTHER_NAMES = {"患者编号": "patient_id", "病人编号": "patient_id", "住院号": "patient_id", "标签": "label",
                  "patientenid": "patient_id", "pat id": "patient_id"}  # fmt: skip
 LARGEST = 2**28  # bytes of a spreadsheet when it is unpacked
-SHOWN = 20  # mistakes that are told at once
 AS_CSV = "Save it as .xlsx, or as CSV in UTF-8"
 
 
