@@ -5,8 +5,11 @@ import pytest
 from scipy import ndimage
 
 from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import Run
+from ecsupport.experiments import passing as experiments
 from ecsupport.instruments import passing
 from ecsupport.screening.selection import area
+from ecsupport.translation.models import MODELS
 
 SIDE = 32
 
@@ -53,3 +56,18 @@ def test_every_second_patient_judges_and_no_judge_has_trained(monkeypatch):
 def test_one_patient_cannot_both_train_and_judge():
     with pytest.raises(UserError, match="at least two patients"):
         told(speckle("a"), speckle("b", patients=1))
+
+
+def test_the_jobs_judge_test_patients_and_the_control_compares_disjoint_ones():
+    run = Run.open("smoke")
+    us, mri = (experiments.cohort.pool(run, name) for name in ("ultrasound", "mri"))
+    judged = experiments.judged(run)
+    assert {model for model, _ in judged} == {*MODELS, experiments.UNTRANSLATED, experiments.REAL}
+    for (name, _), job in judged.items():
+        assert set(us["split"].iloc[job.given["real"]]) == {"test"}
+        assert set(us["label"].iloc[job.given["real"]]) == {1}
+        if name != experiments.REAL:
+            assert set(job.given["patient"]) <= set(mri.loc[mri["split"] == "test", "patient_id"])
+    control = judged[experiments.REAL, 0].given
+    assert set(control["patient"]).isdisjoint(control["real_patient"])
+    assert list(us["patient_id"].iloc[control["places"]]) == list(control["patient"])
