@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     unit.add_argument("names", nargs="+")
     add("jobs", "everything that is trained: name, state, minutes, size", lambda o: _jobs(opened(o)), True)
     made = add(
-        "make", "train or render some jobs with what they need, in this process", lambda o: _make(opened(o), o), True
+        "make", "train or render some jobs with what they need, without Snakemake", lambda o: _make(opened(o), o), True
     )
     kept = add(
         "archive", "store made jobs in figures/reference/<profile>/trained", lambda o: _archive(opened(o), o), True
@@ -121,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "names", nargs="+", metavar="NAME", help="e.g. screening/lsnet/142, or screening/lsnet for all seeds"
     )
+    made.add_argument("--at-once", type=int, default=1, metavar="N", help="in how many processes (1)")
+    made.add_argument("--device", choices=profiles.DEVICES, default="", help="another than the profile's")
     again = add("verify", "train some archived jobs anew and compare", lambda o: _verify(opened(o), o.number), True)
     again.add_argument("--number", type=int, default=3, metavar="N")
     look = add("check", "look through the manifest of your own images and name every mistake", _check)
@@ -165,7 +168,9 @@ def _make(run: Run, options: argparse.Namespace) -> int:
     from ecsupport.experiments import catalogue, cohort  # noqa: PLC0415
 
     cohort.note(run)
-    print("\n".join(catalogue.make(run, options.names)))
+    if options.device:
+        run = replace(run, profile=replace(run.profile, device=options.device))
+    print("\n".join(catalogue.make(run, options.names, options.at_once)))
     return engine.DONE
 
 

@@ -255,7 +255,8 @@ def test_phases_are_those_of_the_teachers_share():
     chosen = replace(ablations.arms(TINY)[ablations.FULL].settings, mixed_steps=101, real_steps=0)
     progress = np.arange(101) / 100
     share = np.array([distillation.weights(p).guidance for p in progress])
-    history = pd.DataFrame({"teacher": 1.0, "student": np.where(share == 1, 0.5, np.where(share > 0, 2.0, 3.0))})
+    student = np.where(share == 1, 0.5, np.where(share > 0, 2.0, 3.0))
+    history = pd.DataFrame({"step": np.arange(1, 102), "teacher": 1.0, "student": student})
     found = guidance_tables.by_phase({("LSNet", 1): history}, {"LSNet": chosen}).set_index("phase")
     assert found["less"].to_dict() == {"guided": -0.5, "handing over": 1.0, "alone": 2.0}
     assert found["steps"].sum() == 101

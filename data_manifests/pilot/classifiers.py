@@ -1,11 +1,10 @@
 """How long, and at which rate, screening networks are trained: complete schedules on patients set aside for tuning.
 
-    python data_manifests/pilot/classifiers.py [--networks lsnet ...] [--rates ...] [--steps ...] [--seeds ...]
+    python data_manifests/pilot/classifiers.py --steps 1600 3200 [--networks lsnet ...] [--rates ...] [--seeds ...]
 
 Trains on ultrasound of the tuning pools alone, with seeds that no evidence uses, and adds a row a training to
-classifiers.csv: sensitivity, specificity and area on tuning patients that nothing was trained or selected on. What
-is there already is not trained again. Its table chose the schedule of `laptop`, and its spread between seeds the
-smallest effects of interest.
+classifiers.csv: sensitivity, specificity and area on tuning patients that nothing was trained or selected on. Its
+table chose the schedule of `laptop`, and its spread between seeds the smallest effects of interest.
 """
 
 import argparse
@@ -13,25 +12,24 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import grid
 import numpy as np
 import pandas as pd
 
 from ecsupport.cohort import phantom
 from ecsupport.core import profiles, progress
-from ecsupport.core.artefacts import replacing
 from ecsupport.core.training import load_weights
 from ecsupport.screening import selection, training
 from ecsupport.screening.settings import Settings
 
-HERE = Path(__file__).parent
-TABLE = HERE / "classifiers.csv"
+TABLE = Path(__file__).with_suffix(".csv")
 VERSION, SIZE = "phantom-v1", 64
 PARTS = {  # first patient of each class, patients of each class, images a patient: 2,100 patients
     "train": (20_000, {"tuning_carcinoma": 500, "tuning_control": 800}, 5),
     "validation": (21_000, {"tuning_carcinoma": 100, "tuning_control": 100}, 4),
     "test": (22_000, {"tuning_carcinoma": 300, "tuning_control": 300}, 4),
 }
-KEYS = ["network", "rate", "steps", "seed"]
+KEYS = ("network", "rate", "steps", "seed")
 
 
 def images(part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -48,8 +46,6 @@ def settings(network: str, rate: float, steps: int) -> Settings:
     return Settings.of(
         profiles.load("laptop"),
         network,
-        batch=32,
-        weight_decay=0.05,
         mixed_steps=3 * steps // 4,
         real_steps=steps // 4,
         rate_mixed=rate,
@@ -58,26 +54,23 @@ def settings(network: str, rate: float, steps: int) -> Settings:
     )
 
 
-def trained(network: str, rate: float, steps: int, seed: int, pixels: dict) -> list[dict]:
+def trained(content: Path, device: str, network: str, rate: float, steps: int, seed: int) -> list[grid.Row]:
     """Rows of the table: the network, and its teacher where it has one, on the tuning test images."""
     chosen = settings(network, rate, steps)
-    arrays = {
-        **dict(zip(("image", "label"), pixels["train"], strict=True)),
-        **dict(zip(("validation_image", "validation_label"), pixels["validation"], strict=True)),
-        "real": np.ones(len(pixels["train"][1]), bool),
-    }
+    with np.load(content) as given:
+        pixels = dict(given)
+    test, label = pixels.pop("test"), pixels.pop("test_label")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         training.train(
-            Path(folder), arrays, settings=asdict(chosen), seed=seed, device="cpu", data="tuning", revision={}
+            Path(folder), pixels, settings=asdict(chosen), seed=seed, device=device, data="tuning", revision={}
         )
         history = pd.read_csv(Path(folder) / "history.csv")
         for role in ["network", *["teacher"] * chosen.taught]:
             name = network if role == "network" else "teacher"
             judged = chosen.build(name, seed)
             judged.load_state_dict(load_weights(Path(folder) / training.file_name(role, chosen.rules[0])))
-            test, label = pixels["test"]
-            found = selection.validate(label, training.predict(judged, test))
+            found = selection.validate(label, training.predict(judged.to(device), test))
             rows.append(
                 {
                     "network": network if role == "network" else f"{network} (its teacher)",
@@ -93,26 +86,21 @@ def trained(network: str, rate: float, steps: int, seed: int, pixels: dict) -> l
 
 
 def main() -> None:
-    """Train what the table lacks, then print it."""
+    """Train what the table lacks, then print its means."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["lsnet", "mobilenet_v2_wide", "efficientnet", "mobilevit"])
     parser.add_argument("--rates", nargs="+", type=float, default=[0.001, 0.003, 0.01])
-    parser.add_argument("--steps", nargs="+", type=int, default=[1600, 3200])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[9001, 9002])
-    options = parser.parse_args()
-    grid = [(n, r, k, s) for k in options.steps for s in options.seeds for n in options.networks for r in options.rates]
-    pixels = {part: images(part) for part in PARTS}
-    for one in grid:
-        made = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=KEYS)
-        if one in set(made[KEYS].itertuples(index=False, name=None)):
-            continue
-        rows = pd.DataFrame(trained(*one, pixels))
-        made = pd.read_csv(TABLE) if TABLE.is_file() else made  # another process may have added rows
-        made = pd.concat([made, rows], ignore_index=True)
-        with replacing(TABLE) as path:
-            made.to_csv(path, index=False, lineterminator="\n")
-        print(made.tail(2).to_string(header=False), flush=True)
-    print(pd.read_csv(TABLE).groupby(["network", "steps", "rate"])["auc"].agg(["mean", "min", "max"]).round(3))
+    o = grid.options(parser)
+    wanted = [(n, r, k, s) for n in o.networks for k in sorted(o.steps, reverse=True) for r in o.rates for s in o.seeds]
+    with tempfile.TemporaryDirectory() as folder:
+        content = {}
+        for part, names in (("train", ("image", "label")), ("validation", ("validation_image", "validation_label"))):
+            content |= dict(zip(names, images(part), strict=True))
+        content["real"] = np.ones(len(content["label"]), bool)
+        content["test"], content["test_label"] = images("test")
+        np.savez(Path(folder) / "images.npz", **content)
+        made = grid.fill(TABLE, KEYS, wanted, trained, o.at_once, Path(folder) / "images.npz", o.device)
+    print(made.groupby(["network", "steps", "rate"])["auc"].agg(["mean", "min", "max", "count"]).round(4).to_string())
 
 
 if __name__ == "__main__":

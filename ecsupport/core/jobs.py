@@ -161,13 +161,14 @@ def make(wanted: Iterable[Job], told: Callable[[list[Job]], None] = lambda _: No
         first = ready[0]
         group = [job for job in ready if job is first or (first.together and job.together == first.together)]
         told(group)
-        with threadpool_limits(1):
-            _make(group)
+        make_group(group)
         waiting = [job for job in waiting if job not in group]
 
 
-def _make(group: Sequence[Job]) -> None:
+def make_group(group: Sequence[Job]) -> None:
+    """Make some jobs whose inputs are made, side by side where they save work so, in this process."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(threadpool_limits(1))
         rooms: dict[Path, Job] = {}
         for job in sorted(group, key=lambda job: job.place):  # two processes lock in one order
             job.place.parent.mkdir(parents=True, exist_ok=True)

@@ -42,12 +42,12 @@ def torch_generator(*key: str | int, device: str = "cpu") -> torch.Generator:
 def reproducible(threads: int = 1) -> Iterator[None]:
     """Within, torch uses `threads` processor threads and deterministic algorithms only; afterwards as before.
 
-    On a machine with a GPU torch warns of an operation that has no such algorithm there, and goes on.
+    Not on a machine with a GPU, where these are slow or do not exist: there a run repeats up to rounding.
     """
     fill = torch.utils.deterministic
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), fill.fill_uninitialized_memory
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    torch.use_deterministic_algorithms(not torch.cuda.is_available())
     fill.fill_uninitialized_memory = False  # a guard against reading new memory, which costs a twentieth of the time
     try:
         yield
@@ -61,6 +61,7 @@ def device(name: str) -> torch.device:
     """The device of that name (`cpu` or `cuda`); UserError where this machine has none."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("the profile asks for a GPU and this machine shows none. Choose the profile smoke or laptop")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 says what it is
     return torch.device(name)
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pandas as pd
 
-from ecsupport.core import jobs, profiles
+from ecsupport.core import jobs, processes, profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
@@ -89,8 +89,11 @@ def _hours(wanted: Iterable[Job]) -> str:
     return f"about {sum(job.minutes for job in wanted) / 60:,.1f} h of one core"
 
 
-def make(run: Run, names: Sequence[str]) -> list[str]:
-    """Make the jobs of these names and what they are made from; a line a job. Returns where the named ones lie."""
+def make(run: Run, names: Sequence[str], at_once: int = 1) -> list[str]:
+    """Make the jobs of these names and what they are made from, some of them `at_once`; a line a job.
+
+    Returns where the named ones lie.
+    """
     wanted = find(run, names)
     left = jobs.lacking(wanted, whole=True)
     total, done = len(left), 0
@@ -101,5 +104,8 @@ def make(run: Run, names: Sequence[str]) -> list[str]:
         done += len(group)
         print(f"[{done}/{total}] {', '.join(job.name for job in group)} (about {minutes:.1f} min left)", flush=True)
 
-    jobs.make(wanted, told, whole=True)
+    if at_once > 1:
+        processes.make(wanted, at_once, told, whole=True)
+    else:
+        jobs.make(wanted, told, whole=True)
     return [f"{job.name}  {job.find(*(f for f in job.archived if f != '*'))}" for job in wanted]

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -135,19 +135,19 @@ def pixels(run: Run, name: str, size: int) -> Job:
     """The images of a pool at a size, as `open_pool` reads them."""
     wanted = pool(run, name)
     drawn = run.cohort is None or (name == "instrument" and set(wanted["source"]) == {"instrument"})
-    where = None if drawn else run.cohort
-
-    def make(folder: Path, job: Job) -> None:
-        images.write(folder / IMAGES, job.given["rows"], job.recipe["size"], where)
-        (folder / ROWS).write_text(manifest.to_csv(job.given["rows"]), encoding="utf-8")
-
     return Job(
         f"pixels/{name}/{size}",
-        make,
+        partial(write, where=None if drawn else run.cohort),
         {"size": size, "revision": phantom.REVISION if drawn else images.REVISION},
         given={"rows": wanted},
         minutes=len(wanted) / SPEED / 60 * (size / 64) ** 2,
     )
+
+
+def write(folder: Path, job: Job, where: Path | None) -> None:
+    """Draw or read the images of `job.given["rows"]`, `where` being a person's manifest: what `open_pool` reads."""
+    images.write(folder / IMAGES, job.given["rows"], job.recipe["size"], where)
+    (folder / ROWS).write_text(manifest.to_csv(job.given["rows"]), encoding="utf-8")
 
 
 def open_pool(folder: Path) -> Pool:

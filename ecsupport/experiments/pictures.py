@@ -1,5 +1,6 @@
 """The few pictures of phantoms and of own images that notebook 01 shows, as a job."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,22 +69,17 @@ def shown(run: Run) -> Job:
     parts = [choose(every) for choose in (first_images, one_uterus, view_pair)]
     wanted = pd.concat(parts).drop_duplicates("image", ignore_index=True)
     drawn = (wanted["modality"] == "us") & (wanted["label"] == 1) & (where is None)
-
-    def make(folder: Path, job: Job) -> None:
-        images.write(folder / cohort.IMAGES, job.given["rows"], job.recipe["size"], where)
-        (folder / cohort.ROWS).write_text(manifest.to_csv(job.given["rows"]), encoding="utf-8")
-        _draw_anatomy(folder, job)
-
     return Job(
         "pictures/cohort",
-        make,
+        partial(_draw, where=where),
         {"size": SIDE, "revision": images.REVISION if where else phantom.REVISION},
         given={"rows": wanted, "known": np.flatnonzero(drawn)},
         minutes=(len(wanted) + drawn.sum()) / SPEED / 60,
     )
 
 
-def _draw_anatomy(folder: Path, job: Job) -> None:
+def _draw(folder: Path, job: Job, where: Path | None) -> None:
+    cohort.write(folder, job, where)
     size, labels = job.recipe["size"], []
     for name in job.given["rows"]["image"].iloc[job.given["known"]]:
         version, patient, modality, index = name.split("/")

@@ -31,7 +31,7 @@ REVISION_MAGNITUDE = 2  # its hand-over: magnitudes are mixed, no longer signed 
 TAU = 0.5
 ALPHA = 0.7
 FUSIONS = ("abs_mix", "code", "magnitude")
-CHUNK = 3_000_000  # numbers of simulated maps that are held at a time
+CHUNK = 3_000_000  # numbers of simulated maps that are held at a time, and a hundred times as many on a GPU
 CACHED = 2**16  # numbers of gathered keys that are held at a time: they fit a core's own cache
 FAR = 1e30  # so far are other scores put below those of kept keys
 TINY = 1e-30  # gradients may lie far below the usual safeguards against division by zero
@@ -184,6 +184,17 @@ def border(weight: torch.Tensor, k: int) -> Border | None:
     return Border(rows, lowest, torch.from_numpy(tied), surplus)
 
 
+def among(weight: torch.Tensor, k: int) -> torch.Tensor:
+    """Which of each row (..., N) are its k largest, of equal ones the first; one pass of a GPU after another, no sort.
+
+    Something that is not a number counts as the largest, as in a sort.
+    """
+    weight = weight.nan_to_num(torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    lowest = weight.topk(k, -1).values[..., -1:]
+    above, equal = weight > lowest, weight == lowest
+    return above | (equal & (equal.cumsum(-1, dtype=torch.int32) <= k - above.sum(-1, keepdim=True)))
+
+
 def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
     """What Equation 15 adds to scores: 0 for the k keys of largest weight of each query, elsewhere what makes exp 0.
 
@@ -192,7 +203,7 @@ def keep(weight: torch.Tensor, k: int) -> torch.Tensor:
     """
     found = border(weight, k)
     if found is None:
-        return torch.full_like(weight, -FAR).scatter_(-1, top_keys(weight, k), 0)
+        return torch.full_like(weight, -FAR).masked_fill_(among(weight, k), 0)
     mask = found.rows.sub_(found.lowest).sign_().clamp_(max=0).mul_(FAR)
     if len(found.tied):
         mask[found.tied] = mask[found.tied].masked_fill(found.surplus, -FAR)
@@ -208,7 +219,7 @@ def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
         return weight.argmax(-1, keepdim=True)
     found = border(weight, k)
     if found is None:
-        return weight.sort(dim=-1, descending=True, stable=True).indices[..., :k].sort(-1).values
+        return among(weight, k).to(torch.uint8).topk(k, -1).indices.sort(-1).values
     kept = found.rows.numpy() >= found.lowest.numpy()  # (R, N)
     kept[found.tied.numpy()] &= ~found.surplus.numpy()
     flat = torch.from_numpy(np.flatnonzero(kept)).view(-1, k)  # (R k,) -> (R, k)
@@ -218,7 +229,8 @@ def top_keys(weight: torch.Tensor, k: int) -> torch.Tensor:
 
 def pieces(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Features (B, P, h, N, d) in parts, of so many images that their maps of N x N together take little memory."""
-    return features.split(max(1, CHUNK // (features[0, ..., 0].numel() * features.shape[-2])))
+    most = CHUNK if features.is_cpu else 100 * CHUNK
+    return features.split(max(1, most // (features[0, ..., 0].numel() * features.shape[-2])))
 
 
 @torch.no_grad()

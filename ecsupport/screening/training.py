@@ -28,6 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 REVISION = 1  # batches, augmentation, AdamW without decay on norms and biases, rates, selection
 RESUME = "last.pt"
+FIRST, EVERY = 20, 10  # steps that a history keeps: the first, then every tenth, and those that are validated
 SCORED = 2**16  # pixels of the first layer's maps
 FILES = {"network": "weights", "teacher": "teacher"}
 
@@ -49,9 +50,9 @@ def train(folder: Path, arrays: Mapping[str, Any], **arguments: Any) -> None:
     arguments: settings, as a mapping, seed and device; data, which names the arrays, and the revision of each part of
     the arithmetic: a checkpoint belongs to all of these.
 
-    Leaves weights.safetensors, teacher.safetensors where there is a teacher, and history.csv, whose column `chosen`
-    marks the step of the weights. Rules of selection other than `dual` keep weights of their own:
-    weights_auc.safetensors with the column chosen_auc, and so on.
+    Leaves weights.safetensors, teacher.safetensors where there is a teacher, and history.csv, the first and every tenth
+    step and those validated, whose column `chosen` marks the step of the weights. Rules of selection other than `dual`
+    keep weights of their own: weights_auc.safetensors with the column chosen_auc, and so on.
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number.
     """
@@ -263,7 +264,8 @@ class ScreeningTraining:
             for role, weights in self.best[rule]["weights"].items():
                 training.save_weights(self.folder / file_name(role, rule), weights)
             history[f"chosen{selection.suffix(rule)}"] = history["step"] == self.best[rule]["step"]
-        history.to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
+        kept = (history["step"] <= FIRST) | (history["step"] % EVERY == 0) | history["auc"].notna()
+        history[kept].to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
         (self.folder / RESUME).unlink()
 
 

@@ -5,7 +5,7 @@ pass it comes from a `Source`: one generator for the batch, one generator an ima
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import torch
 from torch import nn
@@ -26,10 +26,15 @@ def noise_maps(like: torch.Tensor, source: torch.Generator | Sequence[torch.Gene
         return torch.randn((count, 1, *size), generator=source, device=source.device).to(like.device)
     if len(source) != count:
         raise ValueError(f"{len(source)} generators for {count} images")
-    maps = [
-        torch.zeros(1, *size) if g is None else torch.randn((1, *size), generator=g, device=g.device) for g in source
-    ]
-    return torch.stack([one.to(like.device) for one in maps])
+    maps = []
+    for _, neighbours in groupby(source, id):  # images that follow one another with one generator, in one call
+        generator, *others = neighbours
+        shape = (1 + len(others), 1, *size)
+        if generator is None:
+            maps.append(torch.zeros(shape, device=like.device))
+        else:
+            maps.append(torch.randn(shape, generator=generator, device=generator.device).to(like.device))
+    return torch.cat(maps)
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:

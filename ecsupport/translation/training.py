@@ -162,7 +162,7 @@ class TranslatorTraining:
         s, number = self.settings, self.step * self.settings.accumulation + part
         words = ("translation", self.seed, number)
         mri, us = (x.to(self.device) for x in batch(self.images["mri"], self.images["us"], s, self.seed, number))
-        noise = torch_generator(*words, "noise", device=self.device.type)
+        noise = torch_generator(*words, "noise")  # of the CPU, so that chance is the same on every device
         with self._precision():
             loss, terms, cache = self.translator.generator_step(mri, us, self.step / s.steps, noise)
         self._descend("generators", loss, part)

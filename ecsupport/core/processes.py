@@ -1,0 +1,70 @@
+"""Lacking jobs in several processes at once, for a machine with many cores or a GPU; those that hold up most go first.
+
+`jobs.make` is the same in one process, and Snakemake, which knows more places than one machine, is behind `reproduce`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+
+from ecsupport.core import jobs
+from ecsupport.core.jobs import Job
+
+STUDENTS = 4  # of one teacher in a process: more would save little of its work and keep other processes waiting
+
+
+def make(
+    wanted: Iterable[Job], processes: int, told: Callable[[list[Job]], None] = lambda _: None, whole: bool = False
+) -> None:
+    """Make what is lacking, as `jobs.make` does, in so many processes.
+
+    One that fails holds up those alone that need it; its error is raised when all others are made.
+    """
+    waiting = jobs.lacking(wanted, whole)
+    urgent = urgency(waiting)
+    running: dict[Future, list[Job]] = {}
+    errors: list[BaseException] = []
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        while waiting or running:
+            absent = {job.place for job in [*waiting, *(job for group in running.values() for job in group)]}
+            ready = [job for job in waiting if not absent & {one.place for one in job.inputs.values()}]
+            ready.sort(key=lambda job: -urgent[job.place])
+            while ready and len(running) < processes:
+                first = ready[0]
+                alike = [job for job in ready if job is first or (first.together and job.together == first.together)]
+                group = alike[:STUDENTS]
+                told(group)
+                running[pool.submit(jobs.make_group, group)] = group
+                ready = [job for job in ready if job not in group]
+                waiting = [job for job in waiting if job not in group]
+            if not running:  # all that is left needs what failed
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                group = running.pop(future)
+                if error := future.exception():
+                    errors.append(error)
+                    waiting = _without(waiting, {job.place for job in group if job.state == "lacking"})
+    if errors:
+        raise errors[0]
+
+
+def urgency(waiting: Sequence[Job]) -> dict[Path, float]:
+    """Minutes of the longest chain of jobs that begins with each of these, which stand after their inputs, by place."""
+    found: dict[Path, float] = {}
+    for job in reversed(waiting):
+        found[job.place] = found.get(job.place, 0.0) + job.minutes
+        for one in job.inputs.values():
+            found[one.place] = max(found.get(one.place, 0.0), found[job.place])
+    return found
+
+
+def _without(waiting: Sequence[Job], failed: set[Path]) -> list[Job]:
+    """Jobs that need none of the failed ones, whatever lies between."""
+    left = []
+    for job in waiting:
+        if failed & {one.place for one in job.inputs.values()}:
+            failed.add(job.place)
+        else:
+            left.append(job)
+    return left
