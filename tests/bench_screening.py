@@ -193,7 +193,8 @@ def joint_step() -> Iterator[Measure]:
 
     def joint() -> None:
         lesson = distillation.teach(teacher, images, labels)
-        distillation.learn(student, lesson, taught, images, labels, torch.arange(settings.batch), 0.5)
+        ids, weigh = torch.arange(settings.batch), distillation.weights(0.5)
+        distillation.learn(student, lesson, taught, images, labels, ids, weigh)
 
     def plain() -> None:
         for network in (teacher, student):

@@ -306,7 +306,7 @@ def test_a_block_of_one_token_has_nothing_to_choose():
     gradients = score_gradients(loss, scores)
     assert [g is None for g in gradients] == [False, False, True]
     labels = ids = torch.tensor([0, 1])
-    result = learn(student(), teach(teacher(), x, labels), distillation(2), x, labels, ids, 0.1)
+    result = learn(student(), teach(teacher(), x, labels), distillation(2), x, labels, ids, weights(0.1))
     assert all(torch.isfinite(term) for term in result.terms.values())
 
 
@@ -386,7 +386,7 @@ def test_gradients_of_the_predicted_class_know_no_label_and_leave_the_teacher_s_
         cosine = functional.cosine_similarity(shown.flatten(1), own.flatten(1))
         torch.testing.assert_close(cosine, torch.where(right, 1.0, -1.0), rtol=0, atol=1e-4)
     rules, ids = replace(distillation(), gradient_of="prediction"), torch.arange(BATCH)
-    result = learn(student(), lesson, rules, x, labels, ids, 0.1)
+    result = learn(student(), lesson, rules, x, labels, ids, weights(0.1))
     for selection, g in zip(result.selections, lesson.gradients["prediction"], strict=True):
         assert torch.equal(selection.keys, top_keys(ranking(g), selection.keys.shape[-1]))
     assert set(plain.gradients) == {"label"}
@@ -494,10 +494,10 @@ def test_a_step_is_the_gradient_of_the_written_out_sum(simulation, progress, han
     """Fails as soon as a term is left out, has another weight, or reaches the other network."""
     one, two = student(), teacher()
     x, labels, ids = images(), torch.tensor([0, 1, 1, 0]), torch.arange(BATCH)
-    rules = replace(distillation(simulation=simulation), handover=handover)
+    rules = distillation(simulation=simulation)
     rules.targets.update(ids, noise(BATCH, 3, 128, seed="before"))
     before = rules.targets.state["smooth"].clone()
-    result = learn(one, teach(two, x, labels), rules, x, labels, ids, progress)
+    result = learn(one, teach(two, x, labels), rules, x, labels, ids, weights(progress, handover))
     found, theirs = gradients_of(one), gradients_of(two)
 
     two.zero_grad()
@@ -578,14 +578,14 @@ def test_ablations_leave_out_their_term_alone():
     for (guidance, knowledge), terms in expected.items():
         rules = distillation(guidance=guidance, knowledge=knowledge)
         one = student()
-        result = learn(one, teach(teacher(), x, labels), rules, x, labels, ids, 0.2)
+        result = learn(one, teach(teacher(), x, labels), rules, x, labels, ids, weights(0.2))
         assert set(result.terms) == terms
         taught = any("simulator" in name for name in gradients_of(one))
         assert taught == guidance
-    plain = learn(student(), None, None, x, labels, ids, 0.2)
+    plain = learn(student(), None, None, x, labels, ids, weights(0.2))
     assert set(plain.terms) == {"student"}
     with pytest.raises(ValueError, match="expected both or neither"):
-        learn(student(), None, distillation(), x, labels, ids, 0.2)
+        learn(student(), None, distillation(), x, labels, ids, weights(0.2))
 
 
 def test_the_simulator_learns_what_it_is_shown():

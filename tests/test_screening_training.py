@@ -20,11 +20,13 @@ from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.screening import distillation, gradients, lsnet, training
 from ecsupport.screening.batches import Batches
 from ecsupport.screening.inputs import augment, to_input
+from ecsupport.screening.learner import Learner
 from ecsupport.screening.selection import RULES, all_positive, area, select, validate
 from ecsupport.screening.settings import Settings
 from ecsupport.screening.training import predict, restore
 
 SIZE = 32
+CPU = torch.device("cpu")
 TINY = Settings(
     network="lsnet",
     stem_stride=1,
@@ -365,12 +367,13 @@ def test_learning_rate_rises_and_falls_in_each_phase():
 @pytest.mark.parametrize("name", ["lsnet", "teacher", "mobilenet_v2", "efficientnet"])
 def test_weight_decay_draws_kernels_and_matrices_and_neither_norms_nor_biases(name):
     network = lsnet.build(name, torch_generator("decay"), teacher_width=0.1)
-    learner = training.Learner(network, replace(TINY, weight_decay=0.1))
+    learner = Learner(network, replace(TINY, weight_decay=0.1), CPU)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     learner.begin()
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    learner.update(0.5)
+    learner.set_rate(0.5)
+    learner.update()
     for part, parameter in network.named_parameters():
         torch.testing.assert_close(parameter.detach(), before[part] * (0.95 if parameter.ndim > 1 else 1.0), msg=part)
 
@@ -378,12 +381,13 @@ def test_weight_decay_draws_kernels_and_matrices_and_neither_norms_nor_biases(na
 def test_half_of_the_rate_moves_simulators_half_as_far_and_all_else_as_before():
     moved = {}
     for share in (1.0, 0.5, 0.0):
-        learner = training.Learner(lsnet.build("lsnet", torch_generator("rest")), TINY)
+        learner = Learner(lsnet.build("lsnet", torch_generator("rest")), TINY, CPU)
         before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
         learner.begin()
         for parameter in learner.network.parameters():
             parameter.grad = torch.ones_like(parameter)
-        learner.update(0.01, share)
+        learner.set_rate(0.01, share)
+        learner.update()
         moved[share] = {name: p.detach() - before[name] for name, p in learner.network.named_parameters()}
     for name, whole in moved[1.0].items():
         for share in (0.5, 0.0):

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["lsnet", "mobilenet_v2_wide", "efficientnet", "mobilevit"])
     parser.add_argument("--rates", nargs="+", type=float, default=[0.001, 0.003, 0.01])
     o = grid.options(parser)
-    wanted = [(n, r, k, s) for n in o.networks for k in sorted(o.steps, reverse=True) for r in o.rates for s in o.seeds]
+    wanted = [(n, r, k, s) for k in sorted(o.steps) for n in o.networks for r in o.rates for s in o.seeds]
     with tempfile.TemporaryDirectory() as folder:
         content = {}
         for part, names in (("train", ("image", "label")), ("validation", ("validation_image", "validation_label"))):

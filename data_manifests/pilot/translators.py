@@ -60,7 +60,7 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(pixels), np.array([name for name, _ in rows])
 
 
-def train_extractor(folder: Path) -> None:
+def train_extractor(folder: Path, device: str) -> None:
     """Train one that tells modality and centre of tuning patients, of whom none is measured."""
     sets = [images("mri"), images("us")]
     patients = np.concatenate([names for _, names in sets])
@@ -70,7 +70,7 @@ def train_extractor(folder: Path) -> None:
         "modality": np.repeat([0, 1], [len(names) for _, names in sets]),
         "centre": pd.Series(centres, dtype="category").cat.codes.to_numpy(np.int64),
     }
-    features.train(folder, content, steps=1000, seed=9000, tasks=("centre", "modality"))
+    features.train(folder, content, steps=1000, seed=9000, tasks=("centre", "modality"), device=device)
 
 
 def loaded(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -79,14 +79,14 @@ def loaded(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
         return given["pixels"], given["patient"]
 
 
-def measured(translated: np.ndarray, of: np.ndarray, folder: Path) -> dict[str, float]:
+def measured(translated: np.ndarray, of: np.ndarray, folder: Path, device: str) -> dict[str, float]:
     """How far images of the patients `of` are from passing for the part `real`."""
     network = features.start({"centre": 5, "modality": 2}, 9000)
     network.load_state_dict(training.load_weights(folder / "weights.safetensors"))
     network.eval()
     real, patients = loaded(folder, "real")
     far = frechet_distance(features.features(network, real), features.features(network, translated))
-    label, score, _ = passing.told_apart(real, patients, translated, of, seed=9000)
+    label, score, _ = passing.told_apart(real, patients, translated, of, seed=9000, device=device)
     told = selection.area(score[label == 1], score[label == 0])
     level = translated.mean((1, 2)).std() / real.mean((1, 2)).std()
     return {"distance": round(far, 3), "probe_auc": round(told, 4), "spread_of_brightness": round(float(level), 3)}
@@ -110,7 +110,9 @@ def trained(folder: Path, device: str, arm: str, model: str, steps: int, seed: i
         translator.load_state_dict(training.load_weights(Path(room) / training.GENERATOR), strict=False)
     translated = inference.translate(translator.to(device), test, ("pilot", seed))
     strip(f"{arm}-{model}-{steps}-{seed}".replace(" ", "-").replace(",", ""), translated)
-    return [{"arm": arm, "model": model, "steps": steps, "seed": seed, **measured(translated, patients, folder)}]
+    return [
+        {"arm": arm, "model": model, "steps": steps, "seed": seed, **measured(translated, patients, folder, device)}
+    ]
 
 
 def strip(name: str, images: np.ndarray) -> None:
@@ -125,17 +127,17 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--models", nargs="+", default=["cyclegan", "sg_cyclegan"])
     o = grid.options(parser)
-    wanted = [(a, m, k, s) for k in sorted(o.steps, reverse=True) for a in o.arms for m in o.models for s in o.seeds]
+    wanted = [(a, m, k, s) for k in sorted(o.steps) for a in reversed(o.arms) for m in o.models for s in o.seeds]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sets = {part: images(part) for part in PARTS}
         for part, (pixels, patient) in sets.items():
             np.savez(folder / f"{part}.npz", pixels=pixels, patient=patient)
-        train_extractor(folder)
+        train_extractor(folder, o.device)
         if not TABLE.is_file():
             controls = {"ultrasound of other patients": "other", "untranslated MRI": "test"}
             rows = [
-                {"arm": arm, "model": "none", "steps": 0, "seed": 0, **measured(*sets[part], folder)}
+                {"arm": arm, "model": "none", "steps": 0, "seed": 0, **measured(*sets[part], folder, o.device)}
                 for arm, part in controls.items()
             ]
             grid.write(TABLE, pd.DataFrame(rows))

@@ -35,7 +35,12 @@ class TrainingError(RuntimeError):
 
 def torch_generator(*key: str | int, device: str = "cpu") -> torch.Generator:
     """Torch generator seeded by name, e.g. `torch_generator("sg_cyclegan", 42, "noise")`; see `seeds.generator`."""
-    return torch.Generator(device).manual_seed(int(generator(*key).integers(2**63)))
+    return torch.Generator(device).manual_seed(seed_of(*key))
+
+
+def seed_of(*key: str | int) -> int:
+    """The seed that a name stands for."""
+    return int(generator(*key).integers(2**63))
 
 
 @contextlib.contextmanager

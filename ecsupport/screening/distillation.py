@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ecsupport.core.training import torch_generator
 from ecsupport.screening.lsnet import Selection
 from ecsupport.screening.mobilevit import HEADS, POSITIONS
-from ecsupport.screening.sparse_attention import TINY, pieces, simulate, standardise
+from ecsupport.screening.sparse_attention import TINY, Share, pieces, simulate, standardise
 
 Maps = Sequence[torch.Tensor | None]  # one a block, (B, P, h, N, N); None for a block of a single token
 
@@ -31,9 +31,9 @@ CLASSES = ("label", "prediction")
 class Weights(NamedTuple):
     """What weighs how much at one moment: teacher's gradients in the choice of keys (m), simulation (w), and L_KD."""
 
-    guidance: float
+    guidance: Share
     simulation: float
-    knowledge: float
+    knowledge: Share
 
 
 def weights(progress: float, handover: str = "described") -> Weights:
@@ -126,7 +126,7 @@ class Targets:
         self.state = {name: torch.zeros(images, BLOCKS, SIGNATURE, device=device) for name in ("raw", "smooth")}
         self.state["seen"] = torch.zeros(images, dtype=torch.bool, device=device)
 
-    def update(self, ids: torch.Tensor, signatures: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    def update(self, ids: torch.Tensor, signatures: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Equation 17: smooth = mu * new + (1 - mu) * smooth; an image's first target is its first signature.
 
         Of an image that is twice in a batch, the last signature counts for what comes.
@@ -139,10 +139,11 @@ class Targets:
         new = {"raw": signatures, "smooth": torch.where(seen[:, None, None], mixed, signatures)}
         change = {}
         for name, target in new.items():
-            moved = (target - self.state[name][ids])[seen].flatten(1).norm(dim=1)  # (B, blocks, 128) -> (B, .)
-            change[name] = float((moved / target[seen].flatten(1).norm(dim=1)).mean())
+            moved = (target - self.state[name][ids]).flatten(1).norm(dim=1)  # (B, blocks, 128) -> (B,)
+            share = moved / target.flatten(1).norm(dim=1)
+            change[name] = torch.where(seen, share, 0).sum() / seen.sum()  # a selection would wait for a GPU
             self.state[name][ids] = target
-        self.state["seen"][ids] = True
+        self.state["seen"].index_fill_(0, ids, True)
         return new["smooth"], change
 
 
@@ -187,12 +188,11 @@ class Distillation:
     signature: Signature
     targets: Targets
     distance: str = "divergence"
-    handover: str = "described"
     gradient_of: str = "label"
 
     def simulate(
         self, selections: Sequence[Selection | None], gradients: Maps, ids: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The simulation loss of a batch, and what to watch, by name.
 
         raw_change, smooth_change: by how much targets moved (`Targets.update`). simulation_elsewhere: the loss against
@@ -206,7 +206,7 @@ class Distillation:
             return MAPS[self.simulation]([None if s is None else s.simulated for s in selections], gradients), notes
         signed = [t if s is None else self.sign(s.features) for s, t in zip(selections, signs, strict=True)]
         mine = torch.stack(signed, dim=1)  # (B, blocks, 128)
-        notes["simulation_elsewhere"] = float(simulation_loss(mine.detach(), targets.roll(1, 0)))
+        notes["simulation_elsewhere"] = simulation_loss(mine.detach(), targets.roll(1, 0))
         return simulation_loss(mine, targets), notes
 
     def sign(self, features: torch.Tensor) -> torch.Tensor:
@@ -259,7 +259,7 @@ class Step:
 
     terms: dict[str, torch.Tensor]
     selections: list[Selection | None]
-    notes: dict[str, float]
+    notes: dict[str, torch.Tensor]
 
 
 def learn(
@@ -269,12 +269,12 @@ def learn(
     images: torch.Tensor,
     labels: torch.Tensor,
     ids: torch.Tensor,
-    progress: float,
+    weigh: Weights,
 ) -> Step:
     """The student's part of Equation 16: the gradient of L_cls^S + (1 - p) L_KD + L_sim into its parameters.
 
     Equation 16's w(p) before L_sim is left to the simulator's learning rate, see `weights`.
-    images, labels: as in `teach`; ids: (B,) int64 places of the images in the training set; progress p in [0, 1].
+    images, labels: as in `teach`; ids: (B,) int64 places of the images in the training set; weigh: of `weights`.
     Without a lesson the network is trained on its labels alone; ValueError for a lesson without `distillation`, or the
     reverse. The caller clears gradients before.
     """
@@ -282,11 +282,10 @@ def learn(
         raise ValueError("a lesson and how to learn from it go together, expected both or neither")
     terms: dict[str, torch.Tensor] = {}
     selections: list[Selection | None] = []
-    notes: dict[str, float] = {}
+    notes: dict[str, torch.Tensor] = {}
     if lesson is None or distillation is None:
         terms["student"] = total = functional.cross_entropy(network(images), labels)
     else:
-        weigh = weights(progress, distillation.handover)
         gradients = lesson.gradients[distillation.gradient_of]
         own = network(images, *((gradients, weigh.guidance, selections) if distillation.guidance else ()))
         terms["teacher"] = lesson.loss

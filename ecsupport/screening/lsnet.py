@@ -7,6 +7,7 @@ from torch import nn
 
 from ecsupport.screening import comparators, mobilevit, released, sparse_attention
 from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
+from ecsupport.screening.sparse_attention import Share
 
 NAMES = ("lsnet", "lsnet_dense", "teacher", *comparators.NAMES)
 KEY_SOURCES = ("simulator", "random")
@@ -72,7 +73,7 @@ class SparseBlock(Block):
         x: torch.Tensor,
         rows: int,
         guidance: torch.Tensor | None = None,
-        teacher_share: float = 0.0,
+        teacher_share: Share = 0.0,
         selections: list[Selection | None] | None = None,
         *_: object,
     ) -> torch.Tensor:
@@ -91,7 +92,7 @@ class SparseBlock(Block):
         return x
 
     def select(
-        self, x: torch.Tensor, rows: int, k: int, guidance: torch.Tensor | None = None, teacher_share: float = 0.0
+        self, x: torch.Tensor, rows: int, k: int, guidance: torch.Tensor | None = None, teacher_share: Share = 0.0
     ) -> Selection:
         """Choose k keys for each of the tokens (B, P, N, C), by the simulator's features or, without one, at random.
 
@@ -103,8 +104,8 @@ class SparseBlock(Block):
         pick = sparse_attention.top_keys if by_key else sparse_attention.keep
         if self.simulator is None:
             groups = (1, 1) if self.shared else (POSITIONS, HEADS)
-            weight = sparse_attention.random_map(*groups, x.shape[2], self.number, self.drawn).to(x.device)
-            return Selection(pick(weight, k).expand(len(x), -1, -1, -1, -1), None)
+            kept = sparse_attention.random_keys(groups, x.shape[2], self.number, self.drawn, k, pick, x.device)
+            return Selection(kept.expand(len(x), -1, -1, -1, -1), None)
         features = self.simulator(x if self.released else x.detach(), rows)
         kept = sparse_attention.choose(features, k, guidance, teacher_share, pick, **self.fusion)
         return Selection(kept, features)
@@ -140,7 +141,7 @@ class Student(MobileViT):
         self,
         images: torch.Tensor,
         guidance: list[torch.Tensor | None] | None = None,
-        teacher_share: float = 0.0,
+        teacher_share: Share = 0.0,
         selections: list[Selection | None] | None = None,
     ) -> torch.Tensor:
         """Logits (B, 2), class 1 is the positive one, of images (B, 1, S, S) float32 in [-1, 1].

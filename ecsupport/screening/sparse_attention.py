@@ -6,6 +6,7 @@ then attends only to the k keys whose gradients matter most.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -116,25 +117,33 @@ def ranking(gradients: torch.Tensor, fusion: str = "abs_mix", alpha: float = ALP
     return x.sub_(centre).abs_()
 
 
-def mix(guidance: torch.Tensor | None, features: torch.Tensor, share: float) -> torch.Tensor:
+Share = float | torch.Tensor  # of the teacher's gradient; a tensor (), between 0 and 1, in a step that a GPU repeats
+
+
+def exactly(share: Share, value: float) -> bool:
+    """Whether a share is 0, or 1: a tensor is neither."""
+    return not isinstance(share, torch.Tensor) and share == value
+
+
+def mix(guidance: torch.Tensor | None, features: torch.Tensor, share: Share) -> torch.Tensor:
     """What the keys are chosen by: `share` of the teacher's gradient, the rest simulated, both row-standardised.
 
     What has no share is not made: the teacher's gradient, or the one that the `features` simulate.
     """
-    if guidance is None or share == 0:
+    if guidance is None or exactly(share, 0):
         return simulate(features)
-    own = 0 if share == 1 else (1 - share) * standardise(simulate(features))
+    own = 0 if exactly(share, 1) else (1 - share) * standardise(simulate(features))
     return share * standardise(guidance) + own
 
 
-def magnitudes(guidance: torch.Tensor | None, features: torch.Tensor, share: float) -> torch.Tensor:
+def magnitudes(guidance: torch.Tensor | None, features: torch.Tensor, share: Share) -> torch.Tensor:
     """`mix` for the fusion `magnitude`: the absolute values of both maps are mixed, and ordered as they are.
 
     A sum of signed maps is large where they agree in sign, so that its magnitude still tells the sign of the teacher's.
     """
-    if guidance is None or share == 0:
+    if guidance is None or exactly(share, 0):
         return standardise(simulate(features)).abs_()
-    own = 0 if share == 1 else (1 - share) * standardise(simulate(features)).abs_()
+    own = 0 if exactly(share, 1) else (1 - share) * standardise(simulate(features)).abs_()
     return share * standardise(guidance).abs_() + own
 
 
@@ -238,7 +247,7 @@ def choose(
     features: torch.Tensor,
     k: int,
     guidance: torch.Tensor | None,
-    share: float,
+    share: Share,
     pick: Callable[[torch.Tensor, int], torch.Tensor] = keep,
     fusion: str = "abs_mix",
     alpha: float = ALPHA,
@@ -249,7 +258,7 @@ def choose(
     features: (B, P, h, N, d), or (B, 1, 1, N, .) for keys shared by all, as the result then is; guidance:
     (B, P, h, N, N), a teacher's gradient that weighs `share` against the simulated one.
     """
-    guidance = None if share == 0 else guidance
+    guidance = None if exactly(share, 0) else guidance
     if guidance is not None and features.shape[1:3] == (1, 1):  # each map counts alike, whatever its scale
         guidance = standardise(guidance).mean((1, 2), keepdim=True)  # (B, P, h, N, N) -> (B, 1, 1, N, N)
     kept, begin = [], 0
@@ -271,6 +280,18 @@ def random_map(positions: int, heads: int, tokens: int, block: int, drawn: int) 
     """A map that knows nothing, one for all images: (1, P, h, N, N) normal numbers, fixed by block and `drawn`."""
     generator = torch_generator("screening", "random keys", drawn, block, tokens)
     return torch.randn(positions, heads, tokens, tokens, generator=generator)[None]
+
+
+@lru_cache(maxsize=32)
+def random_keys(
+    groups: tuple[int, int], tokens: int, block: int, drawn: int, k: int, pick: Callable, device: torch.device
+) -> torch.Tensor:
+    """The k keys of a `random_map` of (P, h) `groups`, as `keep` or `top_keys` picks them: (1, P, h, N, .).
+
+    Made once for all steps, so nobody may change it.
+    """
+    with torch.inference_mode(False):  # else a first use while scoring would keep them from training
+        return pick(random_map(*groups, tokens, block, drawn).to(device), k)
 
 
 class SparseAttention(Attention):

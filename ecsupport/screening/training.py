@@ -5,6 +5,7 @@ student: students of one seed that see the same images are taught side by side b
 """
 
 import json
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,19 +16,22 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ecsupport.core import jobs, progress, training
+from ecsupport.core import jobs, progress, replay, training
 from ecsupport.core.pixels import demand_grey
 from ecsupport.screening import distillation, gradients, selection
 from ecsupport.screening.batches import Batch, Batches
 from ecsupport.screening.inputs import to_input
+from ecsupport.screening.learner import Learner
 from ecsupport.screening.settings import STUDENTS_OWN, Settings
 
 COLUMNS = (
     "step", "phase", "rate", "teacher", "student", "distillation", "simulation", "teacher_share", "simulation_weight",
     "simulation_elsewhere", "agreement", "raw_change", "smooth_change", "sensitivity", "specificity", "auc",
 )  # fmt: skip
+LOSSES = ("teacher", "student", "distillation", "simulation")  # of the columns
 REVISION = 1  # batches, augmentation, AdamW without decay on norms and biases, rates, selection
 RESUME = "last.pt"
+PAUSE = 60  # seconds
 FIRST, EVERY = 20, 10  # steps that a history keeps: the first, then every tenth, and those that are validated
 SCORED = 2**16  # pixels of the first layer's maps
 FILES = {"network": "weights", "teacher": "teacher"}
@@ -100,48 +104,6 @@ def train_together(wanted: Sequence[tuple[Path, Mapping[str, Any]]], arrays: Map
         raise errors[0]
 
 
-def groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of AdamW: weight decay on kernels and matrices alone, simulators apart for their own rate.
-
-    Norms and biases are not drawn to zero: it would weaken what a norm has to restore, and regularises nothing.
-    """
-    found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        found.setdefault(("simulator" in name, parameter.ndim > 1), []).append(parameter)
-    return [
-        {"params": parameters, "weight_decay": decay if kernels else 0.0, "simulators": simulators}
-        for (simulators, kernels), parameters in found.items()
-    ]
-
-
-class Learner:
-    """A network with its optimiser."""
-
-    def __init__(self, network: nn.Module, settings: Settings) -> None:
-        self.network = network
-        self.optimiser = torch.optim.AdamW(groups(network, settings.weight_decay), settings.rate_mixed, fused=True)
-
-    def begin(self) -> nn.Module:
-        """The network in training mode, its gradients cleared."""
-        self.optimiser.zero_grad()
-        return self.network.train()
-
-    def update(self, rate: float, simulation: float = 1.0) -> None:
-        """One step of the optimiser; simulators learn at `simulation` times the rate."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * (simulation if group["simulators"] else 1.0)
-        self.optimiser.step()
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-
-
 class ScreeningTraining:
     """A training run under way: student, teacher, targets, history, and the weights that are best so far."""
 
@@ -166,16 +128,19 @@ class ScreeningTraining:
                 signature,
                 targets,
                 settings.distance,
-                settings.handover,
                 settings.gradient_of,
             )
+        self.replayed_teaching = replay.Replay(self._teach, self.device)
+        self.replayed_learning = replay.Replay(self._learn, self.device)
+        self.unseen: list[tuple[int, list[str], torch.Tensor]] = []  # what steps gave, not yet looked at
         self.history = torch.full((settings.steps, len(COLUMNS)), torch.nan, dtype=torch.float64)
-        self.done = 0
+        self.done, self.kept = 0, time.monotonic()
         self.best: dict[str, dict[str, Any]] = {}
 
     def learner(self, name: str) -> Learner:
         """The network of that name with its first weights."""
-        return Learner(self.settings.build(name, self.settings.seed_at(0, self.seed)).to(self.device), self.settings)
+        network = self.settings.build(name, self.settings.seed_at(0, self.seed))
+        return Learner(network, self.settings, self.device)
 
     @property
     def learners(self) -> dict[str, Learner]:
@@ -186,30 +151,89 @@ class ScreeningTraining:
         """One update of the teacher, if there is one, and what it gives; classes: as in `distillation.teach`."""
         if self.teacher is None:
             return None
-        lesson = distillation.teach(self.teacher.begin(), batch.images, batch.labels, classes)
-        training.demand_finite({"teacher": lesson.loss}, step + 1, self.folder / RESUME)
-        self.teacher.update(self.settings.rate(step))
+        self.teacher.set_rate(self.settings.rate(step))
+        lesson = self.replayed_teaching((self.teacher, frozenset(classes)), batch.images, batch.labels)
+        self.look(step, {"teacher": lesson.loss})
+        return lesson
+
+    @staticmethod
+    def _teach(
+        teacher: Learner, classes: Collection[str], images: torch.Tensor, labels: torch.Tensor
+    ) -> distillation.Lesson:
+        lesson = distillation.teach(teacher.begin(), images, labels, classes)
+        teacher.update()
         return lesson
 
     def step(self, step: int, batch: Batch, lesson: distillation.Lesson | None) -> None:
         """One update of the student, after its teacher's; at every validation a checkpoint."""
         share, rate = step / max(1, self.settings.steps - 1), self.settings.rate(step)
-        weights = distillation.weights(share, self.settings.handover)
-        result = distillation.learn(self.student.begin(), lesson, self.distillation, *batch, share)
-        training.demand_finite(result.terms, step + 1, self.folder / RESUME)
-        self.student.update(rate, weights.simulation)
-        self.record(step, rate=rate, **{k: float(v) for k, v in result.terms.items()})
+        weigh = distillation.weights(share, self.settings.handover)
+        self.student.set_rate(rate, weigh.simulation)
+        result = self._learnt(batch, lesson, weigh)
+        self.record(step, rate=rate)
+        self.look(step, result.terms | result.notes)
         if result.selections:
-            shares = {"teacher_share": weights.guidance, "simulation_weight": weights.simulation}
-            self.record(step, **shares, **result.notes)
+            self.record(step, teacher_share=weigh.guidance, simulation_weight=weigh.simulation)
         self.done = step + 1
         if self.done % self.settings.validate_every == 0 or self.done == self.settings.steps:
+            self.look(step)
             if result.selections and lesson is not None:
                 self.record(
                     step, agreement=gradients.agreement(result.selections, lesson.gradients[self.settings.gradient_of])
                 )
             self.validate(step)
             self.keep()
+
+    def _learnt(
+        self, batch: Batch, lesson: distillation.Lesson | None, weigh: distillation.Weights
+    ) -> distillation.Step:
+        """One update of the student; all that a GPU's recording of it reads is handed over as tensors."""
+        if lesson is None:
+            return self.replayed_learning((None, ()), *batch, weigh.guidance, weigh.knowledge)
+        maps = lesson.gradients[self.settings.gradient_of]
+        fixed = weigh.guidance in (0, 1) and self.distillation.guidance
+        alone = weigh.guidance if fixed else None  # otherwise both have a share, which changes, or none counts
+        there = tuple(g is not None for g in maps)
+        given = (lesson.loss, lesson.logits, *(g for g in maps if g is not None))
+        return self.replayed_learning((alone, there), *batch, weigh.guidance, weigh.knowledge, *given)
+
+    def _learn(
+        self,
+        alone: float | None,
+        there: tuple[bool, ...],
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        ids: torch.Tensor,
+        guidance: distillation.Share,
+        knowledge: distillation.Share,
+        *given: torch.Tensor,
+    ) -> distillation.Step:
+        lesson = None
+        if given:
+            loss, logits, *found = given
+            maps = iter(found)
+            gradients_of = {self.settings.gradient_of: [next(maps) if one else None for one in there]}
+            lesson = distillation.Lesson(loss, logits, gradients_of)
+        weigh = distillation.Weights(guidance if alone is None else alone, 1.0, knowledge)
+        result = distillation.learn(self.student.begin(), lesson, self.distillation, images, labels, ids, weigh)
+        self.student.update()
+        return result
+
+    def look(self, step: int, given: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Record what a step gave; TrainingError at a loss that is not a finite number.
+
+        On a GPU, where to look is to wait, what steps give is kept until one looks, with nothing `given`.
+        """
+        if given:
+            names, values = list(given), torch.stack([value.detach().float() for value in given.values()])
+            self.unseen.append((step, names, values))
+        if self.device.type == "cpu" or not given:
+            for place, names, values in self.unseen:
+                found = dict(zip(names, values.tolist(), strict=True))
+                losses = {name: value for name, value in found.items() if name in LOSSES}
+                training.demand_finite(losses, place + 1, self.folder / RESUME)
+                self.record(place, **found)
+            self.unseen.clear()
 
     def record(self, step: int, **values: float) -> None:
         """Enter values into the history's row of a step."""
@@ -236,7 +260,10 @@ class ScreeningTraining:
                 self.best[rule] = {"step": self.done, "weights": weights}
 
     def keep(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint; on a GPU, whose steps are soon done again, every `PAUSE` seconds."""
+        if self.device.type != "cpu" and time.monotonic() < self.kept + PAUSE:
+            return
+        self.kept = time.monotonic()
         state = {
             "learners": {role: learner.state() for role, learner in self.learners.items()},
             "targets": self.distillation.targets.state if self.distillation else {},
@@ -266,7 +293,7 @@ class ScreeningTraining:
             history[f"chosen{selection.suffix(rule)}"] = history["step"] == self.best[rule]["step"]
         kept = (history["step"] <= FIRST) | (history["step"] % EVERY == 0) | history["auc"].notna()
         history[kept].to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
-        (self.folder / RESUME).unlink()
+        (self.folder / RESUME).unlink(missing_ok=True)
 
 
 def file_name(role: str, rule: str) -> str:
@@ -306,5 +333,5 @@ def at_a_time(network: nn.Module, side: int) -> int:
     """
     first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     if not first.weight.is_cpu:
-        return 64
+        return 512
     return max(1, SCORED * first.stride[0] ** 2 // side**2)

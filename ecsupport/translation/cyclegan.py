@@ -7,7 +7,7 @@ from torch import nn
 
 from ecsupport.translation import budget, losses
 from ecsupport.translation.blocks import Hourglass
-from ecsupport.translation.interface import Cache, Terms, Translator, noise_of_fakes
+from ecsupport.translation.interface import Cache, Share, Terms, Translator, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 
@@ -40,7 +40,7 @@ class CycleGAN(TwoGenerators):
     WEIGHTS: ClassVar = {"gan": 1.0, "cycle": 10.0, "identity": 5.0}
 
     def generator_step(
-        self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
+        self, mri: torch.Tensor, us: torch.Tensor, progress: Share, source: torch.Generator | None = None
     ) -> tuple[torch.Tensor, Terms, Cache]:
         """The terms of Equation 9 that CycleGAN has: adversarial, cycle, identity."""
         sizes = len(mri), len(us)

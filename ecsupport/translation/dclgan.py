@@ -9,7 +9,7 @@ from torch.nn import functional
 from ecsupport.translation import losses
 from ecsupport.translation.blocks import Hourglass
 from ecsupport.translation.cyclegan import TwoGenerators
-from ecsupport.translation.interface import Cache, Terms, noise_of_fakes
+from ecsupport.translation.interface import Cache, Share, Terms, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 PATCHES = 64  # places drawn from each map; 256 in the source, whose images are larger
@@ -62,7 +62,7 @@ class DCLGAN(TwoGenerators):
         self.heads = nn.ModuleDict({name: Heads((width, inner, inner, inner), 4 * width) for name in self.domains})
 
     def generator_step(
-        self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
+        self, mri: torch.Tensor, us: torch.Tensor, progress: Share, source: torch.Generator | None = None
     ) -> tuple[torch.Tensor, Terms, Cache]:
         """Adversarial term, contrast of patches both ways, identity."""
         sizes = len(mri), len(us)

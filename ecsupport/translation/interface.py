@@ -19,6 +19,7 @@ from ecsupport.translation.settings import Settings
 
 DIRECTIONS = ("mri_to_us", "us_to_mri")
 Terms = dict[str, torch.Tensor]
+Share = float | torch.Tensor  # of the training that is done; a tensor () in a step that a GPU repeats
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Translator(nn.Module, ABC):
 
     @abstractmethod
     def generator_step(
-        self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
+        self, mri: torch.Tensor, us: torch.Tensor, progress: Share, source: torch.Generator | None = None
     ) -> tuple[torch.Tensor, Terms, Cache]:
         """What the generators minimise on one unpaired batch, its unweighted terms, and what later steps need.
 

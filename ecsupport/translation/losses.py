@@ -69,7 +69,7 @@ def contrast(queries: torch.Tensor, keys: torch.Tensor, temperature: float = 0.0
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, x: torch.Tensor, weight: float) -> torch.Tensor:
+    def forward(context: Any, x: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
         context.weight = weight
         return x.view_as(x)  # any shape to the same: autograd needs another tensor
 
@@ -78,7 +78,7 @@ class _Reverse(torch.autograd.Function):
         return -context.weight * gradient, None
 
 
-def reverse_gradient(x: torch.Tensor, weight: float) -> torch.Tensor:
+def reverse_gradient(x: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
     """`x` itself, but the gradient that comes back is multiplied by -weight.
 
     What the domain classifier would learn from, the encoder unlearns.
@@ -86,9 +86,10 @@ def reverse_gradient(x: torch.Tensor, weight: float) -> torch.Tensor:
     return _Reverse.apply(x, weight)
 
 
-def reversal_weight(progress: float, gamma: float = 5.0) -> float:
+def reversal_weight(progress: float | torch.Tensor, gamma: float = 5.0) -> float | torch.Tensor:
     """Weight of the reversal, 2 / (1 + exp(-gamma p)) - 1: 0 at the start of training (p = 0), nearly 1 at its end."""
-    return 2 / (1 + math.exp(-gamma * progress)) - 1
+    exp = torch.exp if isinstance(progress, torch.Tensor) else math.exp
+    return 2 / (1 + exp(-gamma * progress)) - 1
 
 
 class ImagePool:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ecsupport.translation import budget, losses
 from ecsupport.translation.blocks import Convolution, Encoder, Noise, Source, Up, normalise
-from ecsupport.translation.interface import Cache, Terms, Translator, noise_of_fakes
+from ecsupport.translation.interface import Cache, Share, Terms, Translator, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 STYLE = 8  # numbers that describe a style, as in the source
@@ -18,9 +18,8 @@ STYLE = 8  # numbers that describe a style, as in the source
 def draw_styles(count: int, source: Source, like: torch.Tensor) -> torch.Tensor:
     """Styles (N, 8) from N(0, 1): one generator for all or one an image; zeros, the middle, where there is none."""
     sources = source if isinstance(source, Sequence) else [source] * count
-    rows = [
-        torch.zeros(STYLE) if one is None else torch.randn(STYLE, generator=one, device=one.device) for one in sources
-    ]
+    middle = torch.zeros(STYLE, device=like.device)
+    rows = [middle if one is None else torch.randn(STYLE, generator=one, device=one.device) for one in sources]
     return torch.stack([row.to(like) for row in rows])
 
 
@@ -123,7 +122,7 @@ class MUNIT(Translator):
         return self.us_content, self.to_mri
 
     def generator_step(
-        self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
+        self, mri: torch.Tensor, us: torch.Tensor, progress: Share, source: torch.Generator | None = None
     ) -> tuple[torch.Tensor, Terms, Cache]:
         """Adversarial term, reconstruction of images, styles and contents, and the cycle in the image's own style."""
         sizes = len(mri), len(us)

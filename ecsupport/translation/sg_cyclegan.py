@@ -12,7 +12,7 @@ from torch import nn
 
 from ecsupport.translation import budget, losses
 from ecsupport.translation.blocks import Patches
-from ecsupport.translation.interface import Cache, Terms, Translator, noise_of_fakes
+from ecsupport.translation.interface import Cache, Share, Terms, Translator, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 
@@ -56,7 +56,7 @@ class SGCycleGAN(Translator):
         return list(self.classifier.parameters())
 
     def generator_step(
-        self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
+        self, mri: torch.Tensor, us: torch.Tensor, progress: Share, source: torch.Generator | None = None
     ) -> tuple[torch.Tensor, Terms, Cache]:
         """Equation 9 on one batch. Domain features are those of the real images only."""
         sizes = len(mri), len(us)

@@ -4,7 +4,6 @@ Data order, augmentation and noise are pure functions of seed and step, so that 
 """
 
 import csv
-import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ecsupport.core import jobs, progress
+from ecsupport.core import jobs, progress, replay
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import (
@@ -24,11 +23,12 @@ from ecsupport.core.training import (
     resumed,
     save,
     save_weights,
+    seed_of,
     torch_generator,
 )
 from ecsupport.core.training import device as find_device
 from ecsupport.translation.inference import to_tensor, translate
-from ecsupport.translation.interface import Terms, Translator
+from ecsupport.translation.interface import Cache, Share, Terms, Translator
 from ecsupport.translation.losses import ImagePool
 from ecsupport.translation.models import build
 from ecsupport.translation.settings import Settings
@@ -137,58 +137,75 @@ class TranslatorTraining:
         }
         s = self.settings
         self.optimisers = {
-            name: torch.optim.Adam(group, s.learning_rate, s.betas, fused=True)
+            name: replay.adaptive(torch.optim.Adam, [{"params": group}], s.learning_rate, self.device, betas=s.betas)
             for name, group in groups.items()
             if group
         }
+        self.noise = torch.Generator(self.device)
+        self.generate = replay.Replay(self._generate, self.device, self.noise)
+        self.judge = replay.Replay(self._judge, self.device)
         self.pools = {name: ImagePool(s.pool) for name in translator.domains}
         self.step, self.losses, self.snapshots = 0, [], []
 
     def take_step(self) -> dict[str, float]:
-        """One step of Algorithm 1; returns its unweighted terms, means over the parts of an accumulated step."""
+        """One step of Algorithm 1; returns its unweighted terms, means over the parts of an accumulated step.
+
+        On a GPU they are looked at, and returned, every `LOG_EVERY` steps only: to look is to wait for it.
+        """
         s = self.settings
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = s.rate(self.step)
-        parts = [self._take_part(part) for part in range(s.accumulation)]
-        values = _floats({name: sum(part[name] for part in parts) / len(parts) for name in parts[0]})
+                replay.set_rate(group, s.rate(self.step))
+        logged = self.step == 0 or (self.step + 1) % LOG_EVERY == 0
+        parts = [self._take_part(part, logged or self.device.type == "cpu") for part in range(s.accumulation)]
         self.step += 1
-        if self.step == 1 or self.step % LOG_EVERY == 0:
+        values = {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+        if logged:
             self.losses.append({"step": self.step, **values})
         return values
 
-    def _take_part(self, part: int) -> Terms:
-        """Gradients of one batch; the last part of a step moves the weights."""
+    def _take_part(self, part: int, look: bool) -> dict[str, float]:
+        """Gradients of one batch; the last part of a step moves the weights. Returns its terms if one is to `look`."""
         s, number = self.settings, self.step * self.settings.accumulation + part
         words = ("translation", self.seed, number)
         mri, us = (x.to(self.device) for x in batch(self.images["mri"], self.images["us"], s, self.seed, number))
-        noise = torch_generator(*words, "noise")  # of the CPU, so that chance is the same on every device
-        with self._precision():
-            loss, terms, cache = self.translator.generator_step(mri, us, self.step / s.steps, noise)
-        self._descend("generators", loss, part)
+        self.noise.manual_seed(seed_of(*words, "noise"))
+        place = (part == 0, part == s.accumulation - 1)
+        terms, cache = self.generate(place, mri, us, self.step / s.steps)
         remembered = torch_generator(*words, "pool")
-        old = dataclasses.replace(
-            cache,
-            fake_us=self.pools["us"](cache.fake_us, remembered),
-            fake_mri=self.pools["mri"](cache.fake_mri, remembered),
-        )
+        fakes = [self.pools[name](fake, remembered) for name, fake in (("us", cache.fake_us), ("mri", cache.fake_mri))]
+        features = (f for f in (cache.mri_features, cache.us_features) if f is not None)
+        others = self.judge(place, mri, us, *fakes, *features)
+        return _floats(terms | others) if look else {}
+
+    def _generate(self, first: bool, last: bool, mri: torch.Tensor, us: torch.Tensor, done: Share) -> tuple:
+        """The generators' part of a step, whose `done` share of the run is over: terms, and the cache for `_judge`."""
         with self._precision():
-            loss, others = self.translator.discriminator_step(mri, us, old)
-        self._descend("discriminators", loss, part)
+            loss, terms, cache = self.translator.generator_step(mri, us, done, self.noise)
+        self._descend("generators", loss, first, last)
+        return {name: term.detach() for name, term in terms.items()}, cache
+
+    def _judge(self, first: bool, last: bool, mri: torch.Tensor, us: torch.Tensor, *cached: torch.Tensor) -> Terms:
+        """The discriminators' and the domain classifier's part of a step; cached: the fields of a `Cache`."""
+        cache = Cache(*cached)
+        with self._precision():
+            loss, terms = self.translator.discriminator_step(mri, us, cache)
+        self._descend("discriminators", loss, first, last)
         with self._precision():
             auxiliary = self.translator.auxiliary_step(cache)
         if auxiliary:
-            self._descend("auxiliary", auxiliary[0], part)
-        return {name: term.detach() for name, term in (terms | others | (auxiliary[1] if auxiliary else {})).items()}
+            self._descend("auxiliary", auxiliary[0], first, last)
+            terms = terms | auxiliary[1]
+        return {name: term.detach() for name, term in terms.items()}
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
-    def _descend(self, name: str, loss: torch.Tensor, part: int) -> None:
-        if part == 0:
+    def _descend(self, name: str, loss: torch.Tensor, first: bool, last: bool) -> None:
+        if first:
             self.optimisers[name].zero_grad()
         loss.backward()
-        if part == self.settings.accumulation - 1:
+        if last:
             self.optimisers[name].step()
 
     def take_snapshot(self) -> None:

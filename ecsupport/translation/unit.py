@@ -7,7 +7,7 @@ from torch import nn
 
 from ecsupport.translation import budget, losses
 from ecsupport.translation.blocks import Decoder, Encoder, Residual
-from ecsupport.translation.interface import Cache, Terms, Translator, noise_like, noise_of_fakes
+from ecsupport.translation.interface import Cache, Share, Terms, Translator, noise_like, noise_of_fakes
 from ecsupport.translation.settings import Settings
 
 
@@ -47,7 +47,7 @@ class UNIT(Translator):
         return self.from_us, self.shared, self.to_mri
 
     def generator_step(
-        self, mri: torch.Tensor, us: torch.Tensor, progress: float, source: torch.Generator | None = None
+        self, mri: torch.Tensor, us: torch.Tensor, progress: Share, source: torch.Generator | None = None
     ) -> tuple[torch.Tensor, Terms, Cache]:
         """Adversarial, reconstruction and cycle terms, the latter two with their divergences."""
         sizes = len(mri), len(us)
