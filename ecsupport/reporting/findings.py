@@ -71,11 +71,12 @@ def of_claim(row: dict[str, Any]) -> Finding:
     number_of = str(row["notebook"])[:2]
     heading = CLAIM_STANDS.get(row["id"], CLAIMS_STAND[number_of])
     size = interval(row["computed"], row["low"], row["high"], UNITS.get(row["unit"], ""))
+    margin = f"{row['margin']:g}".replace("-", "−")
     if size and pd.notna(row["margin"]):
-        size += f"; claimed {row['direction']} {number(row['margin'])}"
+        size += f"; claimed {row['direction']} {margin}"
     limits = [row["note"]] if isinstance(row["note"], str) else []
     if row["verdict"] == UNDECIDED and pd.notna(row["detectable"]):
-        limits.insert(0, f"could have detected {number(row['detectable'])} from {number(row['margin'])}")
+        limits.insert(0, f"could have detected {number(row['detectable'])} from {margin}")
     if row["verdict"] in (NOT_ASSESSABLE, NOT_TESTED, NOT_YET):
         size = ""
-    return Finding(f"*{row['claim']}* **{row['verdict']}**", size, link(number_of, heading), "; ".join(limits))
+    return Finding(f"**{row['verdict']}** *{row['claim']}*", size, link(number_of, heading), "; ".join(limits))
