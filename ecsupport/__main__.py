@@ -14,7 +14,6 @@ from ecsupport.core import profiles, tables
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import FRESH
 from ecsupport.core.profiles import Run
-from ecsupport.reporting import readme
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = add("bench", "measure against the stated bounds", _bench)
     bench.add_argument("group", nargs="?", default="")
     bench.add_argument("--keep", action="store_true", help="store the measures for the notebooks that speak of them")
-    add("readme", "regenerate the README's generated blocks", _readme)
+    add("readme", "regenerate the blocks and pictures of README.md and FINDINGS.md", _readme)
     return parser
 
 
@@ -276,6 +275,8 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _readme(_: argparse.Namespace) -> int:
+    from ecsupport.reporting import readme  # noqa: PLC0415 - with it comes matplotlib
+
     return readme.regenerate()
 
 

@@ -19,7 +19,7 @@ from ecsupport import bench, engine, execution
 from ecsupport.core import paths
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.reporting import index, readme
+from ecsupport.reporting import index
 
 NASTY = """it's "one" of $HOME #1 {x} {profile} 中文"""  # what YAML, shells, Snakemake and papermill would misread
 
@@ -414,22 +414,6 @@ def test_cleaned_keeps_outputs_and_drops_what_an_execution_adds():
     assert len({c["id"] for c in clean["cells"]}) == 3
     assert "12:00" not in json.dumps(clean)
     assert clean == execution.cleaned(json.loads(json.dumps(clean)))
-
-
-def test_readme_blocks_are_replaced_and_missing_places_named():
-    blocks = "\n".join(f"<!-- begin {name} -->\nwhat stood here\n<!-- end {name} -->" for name in readme.BLOCKS)
-    made = readme.with_blocks(f"# Title\n{blocks}\nrest\n")
-    assert "what stood here" not in made
-    assert made.startswith("# Title\n<!-- begin items -->\n| Figure or table")
-    assert made.endswith("-->\nrest\n")
-    assert readme.with_blocks(made) == made
-    with pytest.raises(UserError, match="0 places for the block 'items'"):
-        readme.with_blocks("# Title\n")
-
-
-def test_the_committed_readme_is_current():
-    text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.with_blocks(text) == text, "run: python -m ecsupport readme"
 
 
 def test_bench_fails_when_a_bound_is_not_met(tmp_path, capsys):

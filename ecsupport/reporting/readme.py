@@ -1,6 +1,7 @@
-"""The README's generated blocks: figure or table → notebook → artefact → minutes, and equation → function → notebook.
+"""What is generated of README.md and FINDINGS.md: three findings with pictures, all findings, and two indices.
 
-A block stands between `<!-- begin items -->` and `<!-- end items -->`; what is between is replaced.
+The indices are figure or table → notebook → artefact → minutes, and equation → function → notebook. A block stands
+between `<!-- begin items -->` and `<!-- end items -->`; what is between is replaced.
 """
 
 import ast
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterator
 from ecsupport.core import paths
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
+from ecsupport.reporting import audit_findings, code_findings, evidence, readme_plots, training_findings
 from ecsupport.reporting.index import natural, read_index
 
 EQUATIONS = 18  # numbered in the paper
-KEPT = ("smoke", "laptop")  # profiles whose results are committed
+WIDTH = 260  # pixels, of a small picture: three stand in a row
 
 
 def items() -> str:
@@ -26,7 +28,7 @@ def items() -> str:
         name, artefact, minutes = f"{notebook.name}: {notebook.title}", "not yet", ""
         if notebook.written:
             name = f"[{notebook.name}](notebooks/{notebook.name}.ipynb): {notebook.title}"
-            kept = [place for place in KEPT if (paths.reference() / place / file).is_file()]
+            kept = [place for place in evidence.KEPT if (paths.reference() / place / file).is_file()]
             links = ", ".join(f"[{place}](figures/reference/{place}/{file})" for place in kept)
             artefact = f"{file}: {links}" if kept else file
             minutes = ", ".join(f"{time:g} ({profile})" for profile, time in notebook.minutes.items())
@@ -68,27 +70,80 @@ def _documented(tree: ast.AST, within: str = "") -> Iterator[tuple[str, str]]:
             yield from _documented(node, name)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"items": items, "equations": equations}
+def first_screen() -> str:
+    """Markdown table of three findings: a small picture each, and below it one line with a link to the evidence.
+
+    Once a profile is kept that tests what rests on training, its verdicts take the place of the third.
+    """
+    pictures = " | ".join(
+        f'<img src="figures/reference/readme/{name}.png" width="{WIDTH}" alt="{name.replace("_", " ")}">'
+        for name in pictured()[1:]
+    )
+    lines = " | ".join(f"{text} ([{number}]({evidence.address(number, head)}))" for text, number, head in _three())
+    return f"| {pictures} |\n|---|---|---|\n| {lines} |"
 
 
-def with_blocks(text: str) -> str:
-    """The text of a README with every generated block made anew; UserError where a block has no place."""
-    for name, make in BLOCKS.items():
+def pictured() -> list[str]:
+    """Names of the pictures that the README shows, the pipeline first."""
+    return ["pipeline", "printed_numbers", "attention_times", "verdicts" if evidence.trained() else "coverage"]
+
+
+def _three() -> list[tuple[str, str, str]]:
+    """The line below each small picture, and the notebook and heading that show it."""
+    counts, slower = audit_findings.audit_counts(), evidence.bench().loc["LSNet over dense", "value"]
+    agree = f"{counts['consistent']:,} of {sum(counts.values()):,} checks of printed numbers agree"
+    fits = f"Table 2 fits {audit_findings.table_2_sizes()} test images, not {audit_findings.stated_sizes()}"
+    times = evidence.number(slower, 2)
+    if evidence.trained():
+        third = (training_findings.headline(), "99", "What has been tested")
+    else:
+        least, most = (evidence.number(100 * share, 2) for share in audit_findings.covered().agg(["min", "max"]))
+        held = f"intervals as printed hold the truth in {least} to {most} of 100 cases"
+        third = (f"Simulated with patients whose images are alike, {held}.", "07", "Does the interval cover?")
+    return [
+        (f"{agree}; {fits}.", "10", "The eight tables at a glance"),
+        (
+            f"LSNet's sparse attention as described takes {times} times as long as dense attention.",
+            "05", "The same attention three ways",
+        ),
+        third,
+    ]  # fmt: skip
+
+
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {  # by page
+    "README.md": {"findings": first_screen, "items": items, "equations": equations},
+    "FINDINGS.md": {
+        "published": audit_findings.published,
+        "code": code_findings.code,
+        "trainings": training_findings.trainings,
+    },
+}
+
+
+def with_blocks(page: str, text: str) -> str:
+    """The text of a page with every generated block made anew; UserError where a block has no place."""
+    for name, make in BLOCKS[page].items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         block = make()
         text, places = pattern.subn(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
         if places != 1:
             raise UserError(
-                f"README.md has {places} places for the block {name!r}. "
+                f"{page} has {places} places for the block {name!r}. "
                 f"Give it one: <!-- begin {name} --> and <!-- end {name} --> on lines of their own"
             )
     return text
 
 
 def regenerate() -> int:
-    """Rewrite the generated blocks of `README.md`; returns the exit status 0."""
-    file = paths.ROOT / "README.md"
-    text = with_blocks(file.read_text(encoding="utf-8"))
-    with replacing(file) as path:
-        path.write_text(text, encoding="utf-8")
+    """Rewrite the generated blocks of README.md and FINDINGS.md, and their pictures; returns the exit status 0."""
+    for page in BLOCKS:
+        file = paths.ROOT / page
+        text = with_blocks(page, file.read_text(encoding="utf-8"))
+        with replacing(file) as path:
+            path.write_text(text, encoding="utf-8")
+    for name in readme_plots.DRAWN:
+        if name in pictured():
+            readme_plots.write(name, readme_plots.file(name))
+        else:
+            readme_plots.file(name).unlink(missing_ok=True)
     return 0
