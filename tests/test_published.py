@@ -172,7 +172,7 @@ def test_only_differences_that_rest_on_training_have_a_smallest_effect(claims):
     of = claims[claims["smallest_effect"] != ""]
     assert (of["rests_on"] == published.TRAINING).all() and (of["margin"] == 0).all()
     assert not of["estimand"].str.contains("smallest difference|largest|standard deviation", regex=True).any()
-    assert set(of["smallest_effect"]) == {"0.01", "0.02", "0.5 floor"}
+    assert set(of["smallest_effect"]) == {"0.02", "0.05", "5 floor"}
     assert (of["unit"].eq("distance") == of["smallest_effect"].str.endswith("floor")).all()
 
 

@@ -681,7 +681,8 @@ OTHER = {
     "alpha": 0.5, "tau": 1.0, "gradient_of": "prediction",
     "simulation": "raw", "smoothing": 1.0, "variant": "shared", "distance": "cosine", "handover": "released",
     "rules": ("auc",), "stem_stride": 2, "teacher_width": 0.2, "batch": 6, "mixed_steps": 5, "real_steps": 5,
-    "validate_every": 4, "shared_start": 7, "rate_mixed": 1e-3, "rate_real": 1e-3, "constant_rate": True,
+    "validate_every": 4, "shared_start": 7, "rate_mixed": 1e-3, "rate_real": 1e-3, "rate_teacher": 0.5,
+    "constant_rate": True,
     "weight_decay": 0.1, "synthetic_share": 0.5,
 }  # fmt: skip
 

@@ -29,7 +29,7 @@ PARTS = {  # first patient of each class, patients of each class, images a patie
     "validation": (21_000, {"tuning_carcinoma": 100, "tuning_control": 100}, 4),
     "test": (22_000, {"tuning_carcinoma": 300, "tuning_control": 300}, 4),
 }
-KEYS = ("network", "rate", "steps", "seed")
+KEYS = ("network", "rate", "teacher_rate", "steps", "seed")
 
 
 def images(part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +41,7 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(pixels), np.array([pool == "tuning_carcinoma" for pool, _, _ in rows], np.int64)
 
 
-def settings(network: str, rate: float, steps: int) -> Settings:
+def settings(network: str, rate: float, teacher_rate: float, steps: int) -> Settings:
     """Batches of 32, three quarters of the steps at the rate and a quarter at a tenth of it, as published."""
     return Settings.of(
         profiles.load("laptop"),
@@ -50,13 +50,16 @@ def settings(network: str, rate: float, steps: int) -> Settings:
         real_steps=steps // 4,
         rate_mixed=rate,
         rate_real=rate / 10,
+        rate_teacher=teacher_rate / rate,
         validate_every=steps // 16,
     )
 
 
-def trained(content: Path, device: str, network: str, rate: float, steps: int, seed: int) -> list[grid.Row]:
+def trained(
+    content: Path, device: str, network: str, rate: float, teacher_rate: float, steps: int, seed: int
+) -> list[grid.Row]:
     """Rows of the table: the network, and its teacher where it has one, on the tuning test images."""
-    chosen = settings(network, rate, steps)
+    chosen = settings(network, rate, teacher_rate, steps)
     with np.load(content) as given:
         pixels = dict(given)
     test, label = pixels.pop("test"), pixels.pop("test_label")
@@ -75,6 +78,7 @@ def trained(content: Path, device: str, network: str, rate: float, steps: int, s
                 {
                     "network": network if role == "network" else f"{network} (its teacher)",
                     "rate": rate,
+                    "teacher_rate": teacher_rate,
                     "steps": steps,
                     "seed": seed,
                     "chosen": int(history.loc[history["chosen"], "step"].iloc[0]),
@@ -90,8 +94,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["lsnet", "mobilenet_v2_wide", "efficientnet", "mobilevit"])
     parser.add_argument("--rates", nargs="+", type=float, default=[0.001, 0.003, 0.01])
+    parser.add_argument("--teacher-rates", nargs="+", type=float, help="of LSNet's teacher; that of the student")
     o = grid.options(parser)
-    wanted = [(n, r, k, s) for k in sorted(o.steps) for n in o.networks for r in o.rates for s in o.seeds]
+    rates = [(r, t) for r in o.rates for t in o.teacher_rates or [r]]
+    wanted = [(n, *r, k, s) for k in sorted(o.steps) for n in o.networks for r in rates for s in o.seeds]
     with tempfile.TemporaryDirectory() as folder:
         content = {}
         for part, names in (("train", ("image", "label")), ("validation", ("validation_image", "validation_label"))):
@@ -100,7 +106,12 @@ def main() -> None:
         content["test"], content["test_label"] = images("test")
         np.savez(Path(folder) / "images.npz", **content)
         made = grid.fill(TABLE, KEYS, wanted, trained, o.at_once, Path(folder) / "images.npz", o.device)
-    print(made.groupby(["network", "steps", "rate"])["auc"].agg(["mean", "min", "max", "count"]).round(4).to_string())
+    print(
+        made.groupby(["network", "steps", "rate", "teacher_rate"])["auc"]
+        .agg(["mean", "min", "max", "count"])
+        .round(4)
+        .to_string()
+    )
 
 
 if __name__ == "__main__":

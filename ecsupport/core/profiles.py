@@ -83,10 +83,27 @@ class DownstreamSize:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Highest learning rates of screening networks in the first phase, and `real`, the second phase's share of them.
+
+    5e-4 and a tenth in the paper; few steps need higher ones, and each network its own of the same grid.
+    """
+
+    lsnet: float
+    teacher: float
+    mobilenet: float
+    efficientnet: float
+    mobilevit: float
+    real: float
+
+    def of(self, network: str) -> float:
+        """That of the family of a network, e.g. `lsnet_dense`."""
+        return next(getattr(self, f.name) for f in fields(self) if network.startswith(f.name))
+
+
+@dataclass(frozen=True)
 class ScreeningSize:
     """The screening networks: stem stride, teacher's width against the released one, batch, steps of both phases.
-
-    `rate_mixed`, `rate_real`: highest learning rates of the phases, 5e-4 and 5e-5 as released; few steps need higher.
 
     `instrument_steps` are those of the feature extractor, `ablation_seeds` the training seeds of Tables 4 and 5;
     `priorities` of the arms of Tables 4 and 5 are trained (`screening.ablations`).
@@ -98,12 +115,11 @@ class ScreeningSize:
     mixed_steps: int
     real_steps: int
     weight_decay: float
-    rate_mixed: float
-    rate_real: float
     validate_every: int
     instrument_steps: int
     ablation_seeds: tuple[int, ...]
     priorities: int
+    rates: Rates
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def _translate(folder: Path, job: Job) -> None:
     pools = {role: made for role, made in job.inputs.items() if role != "translator"}
     parts = [cohort.open_pool(made.folder).images[job.given[f"of_{name}"]] for name, made in pools.items()]
     with reproducible(1):
-        network = training.restore(job.inputs["translator"].folder).to(device(job.device))
+        network = training.restore(job.inputs["translator"].folder, generator_alone=True).to(device(job.device))
         words = ("synthetic", job.recipe["seed"])
         pictures = np.concatenate([inference.translate(network, mri, words) for mri in parts])
     np.save(folder / cohort.IMAGES, pictures)

@@ -33,8 +33,9 @@ class Settings:
     shared_start: the seed of weights, batches and augmentation in the first phase, where runs share it: the released
     runs all go on from one network, so that their spread is that of the second phase alone.
     smoothing: mu of Equation 17. rate_mixed, rate_real: highest learning rates of the two phases, or throughout with
-    constant_rate.  rules: of `selection.RULES`, each keeps weights of its own.  synthetic_share: of the images drawn
-    of each class that has real and synthetic ones (None: as many as chance gives).
+    constant_rate;  rate_teacher: the teacher's in units of these.  rules: of `selection.RULES`, each keeps weights of
+    its own.  synthetic_share: of the images drawn of each class that has real and synthetic ones (None: as many as
+    chance gives).
     """
 
     network: str
@@ -59,6 +60,7 @@ class Settings:
     shared_start: int | None = None
     rate_mixed: float = 5e-4
     rate_real: float = 5e-5
+    rate_teacher: float = 1.0
     constant_rate: bool = False
     weight_decay: float = 1e-2
     rules: tuple[str, ...] = ("dual",)
@@ -106,8 +108,9 @@ class Settings:
             real_steps=size.real_steps,
             validate_every=size.validate_every,
             weight_decay=size.weight_decay,
-            rate_mixed=size.rate_mixed,
-            rate_real=size.rate_real,
+            rate_mixed=size.rates.of(network),
+            rate_real=size.rates.real * size.rates.of(network),
+            rate_teacher=size.rates.teacher / size.rates.lsnet if student else 1.0,
             guidance="teacher" if student else "none",
             knowledge=student,
             key_share=1 / 25 if tokens(profile.image_size, size.stem_stride)[0] >= 400 else 1 / 10,

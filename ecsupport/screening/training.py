@@ -151,7 +151,7 @@ class ScreeningTraining:
         """One update of the teacher, if there is one, and what it gives; classes: as in `distillation.teach`."""
         if self.teacher is None:
             return None
-        self.teacher.set_rate(self.settings.rate(step))
+        self.teacher.set_rate(self.settings.rate_teacher * self.settings.rate(step))
         lesson = self.replayed_teaching((self.teacher, frozenset(classes)), batch.images, batch.labels)
         self.look(step, {"teacher": lesson.loss})
         return lesson
