@@ -60,14 +60,17 @@ def find(run: Run, names: Sequence[str]) -> list[Job]:
 
 
 def listing(run: Run) -> list[str]:
-    """One line a job: name, state, estimated minutes of one core and memory, size where it is made; then the sums."""
+    """One line a job: name, state, estimated minutes of one core and memory, size and device if made; then the sums."""
     every = by_name(run)
     width = max(map(len, every))
     lines = []
     for name, job in every.items():
         folder = job.find(*(f for f in job.archived if f != "*"))
-        size = f"{sum(f.stat().st_size for f in folder.rglob('*')) / 1e6:9.1f} MB on disk" if folder else ""
-        lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{job.memory:6.1f} GB{size}")
+        made = ""
+        if folder:
+            size = sum(f.stat().st_size for f in folder.rglob("*")) / 1e6
+            made = f"{size:9.1f} MB on disk, made on {jobs.record(folder)['made_with']['device']}"
+        lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{job.memory:6.1f} GB{made}")
     lacking = jobs.lacking(every.values())
     return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: {_hours(lacking)}"]
 
