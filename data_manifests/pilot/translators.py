@@ -45,9 +45,9 @@ ARMS = {
     "patches of 34 pixels": BEFORE,
     "patches of 70 pixels": BEFORE,
     "late decay, no enlarging": BEFORE | {"decay_from": 0.5, "enlarged": 1.0},
-    "bare, wide discriminators": {"gan_mode": "lsgan", "adversarial": 1.0},
-    "adversarial term five-fold": {"gan_mode": "lsgan"},
-    "logarithm": {},  # the profile's
+    "bare, wide discriminators": {},  # the profile's
+    "adversarial term five-fold": {"adversarial": 5.0},
+    "logarithm": {"adversarial": 5.0, "gan_mode": "vanilla"},
 }
 KEYS = ("arm", "model", "steps", "seed")
 
