@@ -55,9 +55,7 @@ class TranslationSize:
     steps: int
     precision: str
     decay_from: float
-    gan_mode: str
     enlarged: float
-    adversarial: float
     discriminator_width: int
     normalised_discriminators: bool
     seeds: tuple[int, ...]

@@ -69,7 +69,8 @@ def listing(run: Run) -> list[str]:
         made = ""
         if folder:
             size = sum(f.stat().st_size for f in folder.rglob("*")) / 1e6
-            made = f"{size:9.1f} MB on disk, made on {jobs.record(folder)['made_with']['device']}"
+            device = jobs.record(folder).get("made_with", {}).get("device", "cpu")
+            made = f"{size:9.1f} MB on disk, made on {device}"
         lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{job.memory:6.1f} GB{made}")
     lacking = jobs.lacking(every.values())
     return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: {_hours(lacking)}"]

@@ -189,12 +189,10 @@ def _released(settings: Settings) -> Settings:
 
 def _step_as_released(folder: Path, job: Job) -> None:
     with reproducible(1):
-        network = _restored(job, "sg_cyclegan")
+        network = _restored(job, "sg_cyclegan", judges=True)
         on = next(network.parameters()).device
         batch = [to_tensor(_images(job, name, name)).to(on) for name in ("mri", "ultrasound")]
         judges, settings = network.discriminator_parameters(), network.settings
-        network.settings = replace(settings, gan_mode=_released(settings).gan_mode)
-        network.weights |= {"gan": network.WEIGHTS["gan"]}
 
         def noise() -> torch.Generator:
             return torch_generator("02", "released", device=on.type)
@@ -206,7 +204,7 @@ def _step_as_released(folder: Path, job: Job) -> None:
 
         *_, cache = network.generator_step(*batch, 1.0, noise())
         own = gradient(network.discriminator_step(*batch, cache)[0])
-        network.settings = replace(network.settings, unfrozen=True)
+        network.settings = replace(settings, unfrozen=True)
         added = gradient(network.generator_step(*batch, 1.0, noise())[0])
     of_released = 4 * own + 3 * added  # four parts, of which three are not cleared
     described, enlarged = (
@@ -273,8 +271,10 @@ def _pools(run: Run) -> dict[str, Job]:
     return {name: cohort.pixels(run, name, run.profile.translation.image_size) for name in ("mri", "ultrasound")}
 
 
-def _restored(job: Job, model: str, untrained: bool = False) -> SGCycleGAN:
-    return training.restore(job.inputs[model].folder, untrained).to(device(job.device))
+def _restored(job: Job, model: str, untrained: bool = False, judges: bool = False) -> SGCycleGAN:
+    """A translator; of its trained weights those from MRI to ultrasound alone, or with its discriminators too."""
+    folder = job.inputs[model].folder
+    return training.restore(folder, untrained, generator_alone=not judges).to(device(job.device))
 
 
 def _extractors(job: Job) -> dict[str, SGCycleGAN]:
