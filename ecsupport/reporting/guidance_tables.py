@@ -93,12 +93,12 @@ def by_phase(histories: Mapping[tuple[str, int], pd.DataFrame], settings: Mappin
     rows = []
     for (arm, seed), history in histories.items():
         steps, handover = settings[arm].steps, settings[arm].handover
-        share = np.array([distillation.weights((s - 1) / (steps - 1), handover).guidance for s in history["step"]])
+        every = np.arange(int(history["step"].max()))  # a history keeps some of the steps
+        share = np.array([distillation.weights(s / (steps - 1), handover).guidance for s in every])
         phase = np.select([share == 1, share > 0], PHASES[:2], PHASES[2])
         for name in PHASES:
-            of = history[phase == name]
+            of = history[phase[history["step"].to_numpy(int) - 1] == name]
             if len(of):
                 teacher, student = of[["teacher", "student"]].iloc[len(of) // 2 :].mean()
-                length = of["step"].iloc[-1] - of["step"].iloc[0] + 1
-                rows.append((arm, seed, name, length, teacher, student, student - teacher))
+                rows.append((arm, seed, name, int(np.sum(phase == name)), teacher, student, student - teacher))
     return pd.DataFrame(rows, columns=["arm", "seed", "phase", "steps", "teacher", "student", "less"])

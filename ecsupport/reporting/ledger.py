@@ -15,7 +15,7 @@ from scipy import stats
 
 from ecsupport.core.profiles import Run
 from ecsupport.paper.published import BY_CONSTRUCTION, TRAINING, load_claims, load_numbers, smallest_effect
-from ecsupport.reporting.results import Results, read_results
+from ecsupport.reporting.results import Results, read_results, results_file
 
 # fmt: off
 SUPPORTED, NEGLIGIBLE, REFUTED, EQUIVALENT = "supported", "supported, negligible", "refuted", "equivalent"
@@ -93,10 +93,12 @@ def claims_ledger(
 ) -> pd.DataFrame:
     """One row a claim, in the order of `claims.csv`, joined with the estimates of `notebooks`; columns `COLUMNS`.
 
-    `claims` and `numbers` default to the committed files. ValueError where an estimate names an unknown claim or
+    Claims of a notebook that this run has not made are not yet tested. `claims` and `numbers` default to the committed
+    files. ValueError where an estimate names an unknown claim or
     another unit than the claim's, or where two notebooks speak to one claim.
     """
-    estimates = {notebook: read_results(run, notebook)["estimates"] for notebook in notebooks}
+    there = [notebook for notebook in notebooks if results_file(run, notebook).is_file()]
+    estimates = {notebook: read_results(run, notebook)["estimates"] for notebook in there}
     return _ledger(estimates, run.profile.ranks, claims, numbers)
 
 

@@ -59,13 +59,14 @@ def banner(run: Run) -> Banner:
 class Results:
     """What one notebook writes. Call `table`, `figure` and `estimate` as results arise and `finish` in the last cell.
 
-    UserError where the results of a needed notebook do not stand.
+    UserError where the results of a needed notebook do not stand; with `partial` those that stand are enough.
     """
 
-    def __init__(self, run: Run, notebook: str) -> None:
+    def __init__(self, run: Run, notebook: str, partial: bool = False) -> None:
         self.run = run
         self.notebook = find_notebook(notebook)
-        self._needs = {need: read_results(run, need)["digest"] for need in self.notebook.needs}
+        needed = [need for need in self.notebook.needs if not partial or results_file(run, need).is_file()]
+        self._needs = {need: read_results(run, need)["digest"] for need in needed}
         self._files: dict[str, dict[str, str]] = {}
         self._estimates: list[dict[str, Any]] = []
         self._missing: dict[str, str] = {}
