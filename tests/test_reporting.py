@@ -201,7 +201,7 @@ def test_own_images_are_named_and_not_called_phantoms(run, tmp_path):
 def test_a_partial_ledger_says_not_yet_of_a_notebook_that_has_not_run(run):
     made = claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS)
     assert set(made["verdict"]) == {"not yet"}
-    assert Results(run, "99_ledger", partial=True).needed
+    assert Results(run, "99_ledger", partial=True).there == {}
 
 
 def test_what_is_needed_must_stand_and_be_unaltered(run):

@@ -11,7 +11,7 @@ from ecsupport.reporting.findings import COSTS, Finding, of_notebooks, page
 
 def published() -> str:
     """Block of FINDINGS.md: what the printed numbers say of each other."""
-    ledger = evidence.table("ledger")
+    ledger = evidence.ledger()
     measured = (ledger["rests_on"] == "measured") & ~of_notebooks(ledger, COSTS)
     return page(found(), ledger[measured | (ledger["rests_on"] == "published")])
 
@@ -119,7 +119,7 @@ def _table_6() -> Finding:
     missed = set()
     for counts, of in rows["witness"].str.extract(r"TP/TN (\d+)/\d+ of (\d+)/\d+").dropna().astype(int).to_numpy():
         missed.add(of - counts)
-    skewness = evidence.table("ledger").set_index("id").loc["bootstrap_minimal_skewness"]
+    skewness = evidence.ledger().set_index("id").loc["bootstrap_minimal_skewness"]
     return Finding(
         f"Table 6 follows from {4 * replayed['experiment'].nunique()} integers. Sensitivities are "
         f"skewed, as {' or '.join(map(str, sorted(missed)))} missed images make inevitable",
@@ -134,7 +134,7 @@ def _table_6() -> Finding:
 def _table_7() -> Finding:
     rows = _audited("screening_table", "table_7")
     off = int((rows["verdict"] == "inconsistent").sum())
-    named = evidence.table("ledger").set_index("id").loc["table_7_follows_from_stated_performance"]
+    named = evidence.ledger().set_index("id").loc["table_7_follows_from_stated_performance"]
     return Finding(
         "Table 7 follows from its formulas with the rates of Table 3, but for last digits. The rates that the text "
         "names beside it do not give it",
@@ -171,7 +171,7 @@ def covered() -> pd.Series:
 
 
 def _coverage() -> Finding:
-    note = evidence.table("ledger").set_index("id").loc[COVERAGE[0], "note"]
+    note = evidence.ledger().set_index("id").loc[COVERAGE[0], "note"]
     alike = re.search(r"intraclass correlation of ([\d.]+)", note)[1]
     return Finding(
         "The printed intervals resample images. Where images of a patient resemble each other, they are too narrow",

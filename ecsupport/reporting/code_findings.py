@@ -9,7 +9,7 @@ from ecsupport.reporting.findings import COSTS, Finding, of_notebooks, page
 
 def code() -> str:
     """Block of FINDINGS.md: the method as described, and beside it the released code."""
-    ledger = evidence.table("ledger")
+    ledger = evidence.ledger()
     return page(found(), ledger[(ledger["rests_on"] == "measured") & of_notebooks(ledger, COSTS)])
 
 

@@ -13,7 +13,9 @@ import pandas as pd
 
 from ecsupport.core import paths, tables
 from ecsupport.core.errors import UserError
+from ecsupport.paper.published import TRAINING
 from ecsupport.reporting.index import read_index
+from ecsupport.reporting.ledger import NOT_YET
 
 KEPT = ("smoke", "laptop")  # profiles whose results are committed; the last that has a ledger is quoted
 
@@ -32,16 +34,36 @@ def trained() -> bool:
 
 
 def file(name: str) -> Path:
-    """Path of a committed result of the quoted profile; UserError where it is absent."""
-    path = paths.reference() / profile() / name
-    if not path.is_file():
-        raise UserError(f"{path} is absent. Keep that run's results: python -m ecsupport keep --profile {profile()}")
-    return path
+    """Path of a committed result of the quoted profile, or of one before it that has it; UserError where none has."""
+    found = [paths.reference() / one / name for one in KEPT[: KEPT.index(profile()) + 1]]
+    there = [path for path in found if path.is_file()]
+    if not there:
+        again = f"python -m ecsupport keep --profile {profile()}"
+        raise UserError(f"{found[-1]} is absent. Keep that run's results: {again}")
+    return there[-1]
 
 
 def table(name: str) -> pd.DataFrame:
     """The committed table `<name>.csv` of the quoted profile, as it was written; raises as `file` does."""
     return tables.reread(file(f"{name}.csv"))
+
+
+def ledger() -> pd.DataFrame:
+    """The ledger of the quoted profile; of notebooks that it has not made yet, what the one before says of claims.
+
+    Of those alone that do not rest on training.
+    """
+    quoted, *before = [table_of(one, "ledger") for one in reversed(KEPT[: KEPT.index(profile()) + 1])]
+    for older in before:
+        waiting = (quoted["verdict"] == NOT_YET) & (quoted["rests_on"] != TRAINING)
+        rows = older.set_index("id").reindex(quoted.loc[waiting, "id"]).reset_index()[quoted.columns]
+        quoted = pd.concat([quoted[~waiting], rows.set_index(quoted.index[waiting])]).sort_index()
+    return quoted
+
+
+def table_of(profile: str, name: str) -> pd.DataFrame:
+    """The committed table `<name>.csv` of a profile."""
+    return tables.reread(paths.reference() / profile / f"{name}.csv")
 
 
 def bench(group: str = "screening") -> pd.DataFrame:

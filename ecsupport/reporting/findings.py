@@ -57,7 +57,7 @@ def page(found: Iterable[Finding], ledger: pd.DataFrame) -> str:
     """Findings, then the claims that none of them tells, by verdict and in the paper's order."""
     found = list(found)
     told = {claim for finding in found for claim in finding.claims}
-    unknown = told - set(evidence.table("ledger")["id"])
+    unknown = told - set(evidence.ledger()["id"])
     if unknown:
         raise ValueError(f"{unknown.pop()} is no claim of the ledger")
     rest = ledger[~ledger["id"].isin(told)]

@@ -178,7 +178,7 @@ def coverage() -> Figure:
 
 def verdicts() -> Figure:
     """How many of the claims that rest on training stand under each verdict."""
-    ledger = evidence.table("ledger")
+    ledger = evidence.ledger()
     counts = ledger.loc[ledger["rests_on"] == TRAINING, "verdict"].value_counts()
     names = [name for name in VERDICTS if name in counts]
     figure, axis = _small(f"{counts.sum()} claims, tested on phantoms", 0.46, 0.04)

@@ -36,10 +36,10 @@ PAGES = Environment(
 def write_report(results: Results, ledger: pd.DataFrame) -> None:
     """Write `runs/<run>/report.html` and list it among `results`, those of the notebook that keeps the ledger.
 
-    `ledger`: as from `claims_ledger`. The page shows what the notebooks needed by that notebook have written.
+    `ledger`: as from `claims_ledger`. The page shows what the notebooks have written that it needs and that are there.
     """
     run = results.run
-    names = list(results.notebook.needs)
+    names = list(results.there)
     _write_page(
         results,
         "report.html",

@@ -66,7 +66,8 @@ class Results:
         self.run = run
         self.notebook = find_notebook(notebook)
         needed = [need for need in self.notebook.needs if not partial or results_file(run, need).is_file()]
-        self._needs = {need: read_results(run, need)["digest"] for need in needed}
+        # digests of the results that this notebook rests on, by notebook
+        self.there = {need: read_results(run, need)["digest"] for need in needed}
         self._files: dict[str, dict[str, str]] = {}
         self._estimates: list[dict[str, Any]] = []
         self._missing: dict[str, str] = {}
@@ -159,7 +160,7 @@ class Results:
 
         UserError where the index names no such need; ValueError where that notebook makes no such file.
         """
-        if notebook not in self._needs:
+        if notebook not in self.there:
             raise UserError(f"{self.notebook.name} reads {notebook}. Add that to its needs in index.toml")
         return listed_file(self.run, notebook, name)
 
@@ -180,7 +181,7 @@ class Results:
             "cohort": cohort_name(self.run),
             "manifest": sha256(self.run.cohort) if self.run.cohort else None,
             "code": {module: _source(code.module_file(module)) for module in sorted(code.imports(self.notebook.file))},
-            "needs": self._needs,
+            "needs": self.there,
             "files": self._files,
             "missing": self._missing,
             "estimates": self._estimates,

@@ -36,7 +36,7 @@ def headline() -> str:
 
 
 def _claims() -> pd.DataFrame:
-    ledger = evidence.table("ledger")
+    ledger = evidence.ledger()
     return ledger[ledger["rests_on"] == TRAINING]
 
 
