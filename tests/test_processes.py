@@ -1,5 +1,7 @@
 """Jobs in several processes: the same results, longest chains first, and a failure that stops only what needs it."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,11 @@ def write(folder: Path, job: Job) -> None:
 def fail(folder: Path, job: Job) -> None:
     """Refuse."""
     raise UserError(f"{job.name} cannot be made. Mend it")
+
+
+def die(folder: Path, job: Job) -> None:
+    """End as a process does that the system kills."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def side_by_side(wanted):
@@ -63,6 +70,11 @@ def test_a_failure_stops_only_what_needs_it():
     with pytest.raises(UserError, match="broken cannot be made"):
         processes.make([needs, other], 2)
     assert (other.state, broken.state, needs.state) == ("made", "lacking", "lacking")
+
+
+def test_a_process_that_the_system_ends_is_said_with_a_remedy():
+    with pytest.raises(UserError, match=r"while it made killed.*Make fewer at once"):
+        processes.make([job("killed", make=die)], 2)
 
 
 def test_some_students_of_a_teacher_are_made_side_by_side():

@@ -96,6 +96,17 @@ def test_a_translators_step_can_be_recorded(model, watched):
     assert repeats(watched) == 2  # generators, discriminators
 
 
+def test_parts_of_an_accumulated_step_add_to_gradients_at_one_address():
+    settings = TranslatorSettings.of(SMOKE.translation, image_size=SIDE, steps=8, batch=2, accumulation=4)
+    run = translation.TranslatorTraining(
+        translation.start("sg_cyclegan", settings, 1), {"mri": IMAGES, "us": IMAGES, "show": IMAGES[:1]}, 1
+    )
+    run.take_step()
+    places = {name: p.grad.data_ptr() for name, p in run.translator.named_parameters() if p.grad is not None}
+    run.take_step()
+    assert places == {name: p.grad.data_ptr() for name, p in run.translator.named_parameters() if p.grad is not None}
+
+
 ARMS = [name for name, arm in ablations.arms(SMOKE).items() if arm.settings.variant != "released"]
 
 

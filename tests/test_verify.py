@@ -64,9 +64,10 @@ def test_without_an_archive_it_says_so(tmp_path, monkeypatch):
         verify.chosen(list(catalogue.by_name(RUN).values()), 3, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_between_a_gpu_and_a_cpu_only_the_outcome_counts(archived, name):
-    job = archived[name]
-    other = replace(job, recipe={**job.recipe, "seed": 43})
-    elsewhere = replace(job, device="cuda", make=lambda folder, _: other.make(folder, other))
-    assert not any(" in row " in line for line in verify.differences(elsewhere, list(archived.values())))
+def test_between_a_gpu_and_a_cpu_only_a_translators_outcome_counts(archived):
+    for name, told in ((NAMES[0], True), (NAMES[1], False)):
+        job = archived[name]
+        other = replace(job, recipe={**job.recipe, "seed": 43})
+        elsewhere = replace(job, device="cuda", make=lambda folder, _, other=other: other.make(folder, other))
+        found = verify.differences(elsewhere, list(archived.values()))
+        assert any(" in row " in line for line in found) == told

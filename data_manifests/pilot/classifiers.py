@@ -1,10 +1,10 @@
-"""How long, and at which rate, screening networks are trained: complete schedules on patients set aside for tuning.
+"""At which rate, and how long, screening networks are trained: complete schedules on patients set aside for tuning.
 
     python data_manifests/pilot/classifiers.py --steps 1600 3200 [--networks lsnet ...] [--rates ...] [--seeds ...]
 
 Trains on ultrasound of the tuning pools alone, with seeds that no evidence uses, and adds a row a training to
 classifiers.csv: sensitivity, specificity and area on tuning patients that nothing was trained or selected on. Its
-table chose the schedule of `laptop`, and its spread between seeds the smallest effects of interest.
+table chose the rates of `laptop`, and its spread between seeds the smallest effects of interest.
 """
 
 import argparse

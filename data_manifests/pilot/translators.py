@@ -1,4 +1,4 @@
-"""What held the translators to the MRI, and how long they are trained: measured on patients set aside for tuning.
+"""Which settings bring small translators to ultrasound: measured on patients set aside for tuning.
 
     python data_manifests/pilot/translators.py --steps 4800 [--arms ...] [--models ...] [--seeds ...]
 

@@ -210,6 +210,11 @@ def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
 
 
+def device_of(folder: Path) -> str:
+    """Where the networks of a made job computed."""
+    return record(folder).get("made_with", {}).get("device", "cpu")
+
+
 def verified(folder: Path, key: str) -> bool:
     """Whether `folder` holds what a job of this key made, each file as it was written; looked at once a process."""
     try:

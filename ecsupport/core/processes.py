@@ -3,12 +3,15 @@
 `jobs.make` is the same in one process, and Snakemake, which knows more places than one machine, is behind `reproduce`.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
 from ecsupport.core import jobs
+from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 
 STUDENTS = 4  # of one teacher in a process: more would save little of its work and keep other processes waiting
@@ -19,7 +22,8 @@ def make(
 ) -> None:
     """Make what is lacking, as `jobs.make` does, in so many processes.
 
-    One that fails holds up those alone that need it; its error is raised when all others are made.
+    One that fails holds up those alone that need it; its error is told, and raised when all others are made. UserError
+    where the system ended a process.
     """
     waiting = jobs.lacking(wanted, whole)
     urgent = urgency(waiting)
@@ -43,6 +47,12 @@ def make(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 group = running.pop(future)
                 if error := future.exception():
+                    if isinstance(error, BrokenProcessPool):
+                        raise UserError(
+                            f"a process was ended while it made {group[0].name}, probably for want of memory. "
+                            "Make fewer at once; what was begun goes on from its checkpoint"
+                        ) from None
+                    sys.stderr.write(f"{', '.join(job.name for job in group)}: {error}\n")
                     errors.append(error)
                     waiting = _without(waiting, {job.place for job in group if job.state == "lacking"})
     if errors:

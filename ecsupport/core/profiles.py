@@ -84,7 +84,8 @@ class DownstreamSize:
 class Rates:
     """Highest learning rates of screening networks in the first phase, and `real`, the second phase's share of them.
 
-    5e-4 and a tenth in the paper; few steps need higher ones, and each network its own of the same grid.
+    5e-4 and a tenth in the paper; few steps need higher ones, each network the best of one grid. Dense twins have
+    LSNet's.
     """
 
     lsnet: float

@@ -51,7 +51,12 @@ class _Recording:
 
     def __call__(self, *inputs: torch.Tensor | float) -> Any:
         for held, x in zip(self.inputs, inputs, strict=True):
-            held.copy_(x) if isinstance(x, torch.Tensor) else held.fill_(x)
+            if not isinstance(x, torch.Tensor):
+                held.fill_(x)
+            elif x.shape == held.shape:
+                held.copy_(x)
+            else:
+                raise ValueError(f"an input of shape {tuple(x.shape)} for a recording of {tuple(held.shape)}")
         self.calls += 1
         if self.calls <= WARM_UP:
             self.stream.wait_stream(torch.cuda.current_stream())

@@ -69,8 +69,7 @@ def listing(run: Run) -> list[str]:
         made = ""
         if folder:
             size = sum(f.stat().st_size for f in folder.rglob("*")) / 1e6
-            device = jobs.record(folder).get("made_with", {}).get("device", "cpu")
-            made = f"{size:9.1f} MB on disk, made on {device}"
+            made = f"{size:9.1f} MB on disk, made on {jobs.device_of(folder)}"
         lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{job.memory:6.1f} GB{made}")
     lacking = jobs.lacking(every.values())
     return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: {_hours(lacking)}"]

@@ -27,10 +27,10 @@ def chosen(every: Sequence[Job], number: int, rng: np.random.Generator) -> list[
 def differences(job: Job, others: Sequence[Job]) -> list[str]:
     """Train an archived job anew, away from the store, and say in what it differs from the archive, if in anything.
 
-    The first `FIRST` rows of its record have to agree within `CLOSE`, relative or absolute, unless a GPU made the one
-    and a CPU makes the other, where noise is drawn by other generators; the outcome (the mean of
-    the last tenth of every column) within `TIMES` standard deviations of the archived trainings that differ in the seed
-    alone, or within `LEAST`, relative, where that is more. What it is made from is made first where it is lacking.
+    The first `FIRST` rows of its record have to agree within `CLOSE`, relative or absolute. A translator's have not
+    where a GPU made the one and a CPU makes the other, since their noise has other generators. The outcome (the mean of
+    the last tenth of every column) may differ by `TIMES` standard deviations of the archived trainings that differ in
+    the seed alone, or `LEAST`, relative, where that is more. What it is made from is made first where it is lacking.
     others: the jobs among which those trainings are.
     """
     jobs.make(job.inputs.values(), whole=True)
@@ -42,7 +42,7 @@ def differences(job: Job, others: Sequence[Job]) -> list[str]:
     if list(old) != list(new) or len(old) != len(new):
         return [f"{job.name}: {len(new)} rows of {', '.join(new)}; archived are {len(old)} of {', '.join(old)}"]
     found = []
-    alike = jobs.record(job.archives[0])["made_with"]["device"] == job.device
+    alike = name != "losses.csv" or jobs.device_of(job.archives[0]) == job.device
     near = np.isclose(new[:FIRST], old[:FIRST], CLOSE, CLOSE, equal_nan=True) | (not alike)
     for column in old.columns[~near.all(axis=0)]:
         row = int(np.flatnonzero(~near[:, old.columns.get_loc(column)])[0])

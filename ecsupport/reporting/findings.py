@@ -77,6 +77,8 @@ def of_claim(row: dict[str, Any]) -> Finding:
     limits = [row["note"]] if isinstance(row["note"], str) else []
     if row["verdict"] == UNDECIDED and pd.notna(row["detectable"]):
         limits.insert(0, f"could have detected {number(row['detectable'])} from {margin}")
+        if pd.notna(row["p_holm"]):
+            limits.insert(1, f"p = {number(row['p_holm'], 2)} after Holm's correction in its family")
     if row["verdict"] in (NOT_ASSESSABLE, NOT_TESTED, NOT_YET):
         size = ""
     return Finding(f"**{row['verdict']}** *{row['claim']}*", size, link(number_of, heading), "; ".join(limits))

@@ -94,8 +94,8 @@ def claims_ledger(
     """One row a claim, in the order of `claims.csv`, joined with the estimates of `notebooks`; columns `COLUMNS`.
 
     Claims of a notebook that this run has not made are not yet tested. `claims` and `numbers` default to the committed
-    files. ValueError where an estimate names an unknown claim or
-    another unit than the claim's, or where two notebooks speak to one claim.
+    files. ValueError where an estimate names an unknown claim or another unit than the claim's, or where two notebooks
+    speak to one claim.
     """
     there = [notebook for notebook in notebooks if results_file(run, notebook).is_file()]
     estimates = {notebook: read_results(run, notebook)["estimates"] for notebook in there}

@@ -110,7 +110,7 @@ class Settings:
             weight_decay=size.weight_decay,
             rate_mixed=size.rates.of(network),
             rate_real=size.rates.real * size.rates.of(network),
-            rate_teacher=size.rates.teacher / size.rates.lsnet if student else 1.0,
+            rate_teacher=size.rates.teacher / size.rates.lsnet if network.startswith("lsnet") else 1.0,
             guidance="teacher" if student else "none",
             knowledge=student,
             key_share=1 / 25 if tokens(profile.image_size, size.stem_stride)[0] >= 400 else 1 / 10,

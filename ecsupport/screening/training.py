@@ -58,7 +58,7 @@ def train(folder: Path, arrays: Mapping[str, Any], **arguments: Any) -> None:
     step and those validated, whose column `chosen` marks the step of the weights. Rules of selection other than `dual`
     keep weights of their own: weights_auc.safetensors with the column chosen_auc, and so on.
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
-    TrainingError at the first loss that is not a finite number.
+    TrainingError at the first loss that is not a finite number, on a GPU at the next validation.
     """
     for _ in train_together([(folder, arguments)], arrays):
         pass
@@ -165,7 +165,7 @@ class ScreeningTraining:
         return lesson
 
     def step(self, step: int, batch: Batch, lesson: distillation.Lesson | None) -> None:
-        """One update of the student, after its teacher's; at every validation a checkpoint."""
+        """One update of the student, after its teacher's; at every validation a checkpoint, see `keep`."""
         share, rate = step / max(1, self.settings.steps - 1), self.settings.rate(step)
         weigh = distillation.weights(share, self.settings.handover)
         self.student.set_rate(rate, weigh.simulation)
@@ -333,5 +333,5 @@ def at_a_time(network: nn.Module, side: int) -> int:
     """
     first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     if not first.weight.is_cpu:
-        return 512
+        return max(64, 512 * 64**2 // side**2)
     return max(1, SCORED * first.stride[0] ** 2 // side**2)

@@ -1,4 +1,4 @@
-"""The one trainer of all translators: Algorithm 1, resumable to the bit (Methods, "SG-CycleGAN").
+"""The one trainer of all translators: Algorithm 1, resumable, on a CPU to the bit (Methods, "SG-CycleGAN").
 
 Data order, augmentation and noise are pure functions of seed and step, so that a checkpoint holds no generator.
 """
@@ -17,6 +17,7 @@ from ecsupport.core import jobs, progress, replay
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
 from ecsupport.core.training import (
+    Unreadable,
     demand_finite,
     load_weights,
     reproducible,
@@ -48,6 +49,8 @@ def restore(folder: Path, untrained: bool = False, generator_alone: bool = False
     translator = start(recipe["model"], Settings.from_json(recipe["settings"]), recipe["seed"])
     if not untrained:
         weights = load_weights(folder / GENERATOR) | ({} if generator_alone else load_weights(folder / WEIGHTS))
+        if generator_alone and set(weights) != set(translator.names("mri_to_us")):
+            raise Unreadable(f"{folder / GENERATOR} holds other weights than {recipe['model']} has. Remove {folder}")
         translator.load_state_dict(weights, strict=not generator_alone)
     return translator
 
@@ -56,12 +59,6 @@ def start(model: str, settings: Settings, seed: int) -> Translator:
     """The translator from which a run of this seed starts."""
     alike = "sg_cyclegan" if model == "unguided" else model  # the same networks, so the same weights to start from
     return build(model, settings, torch_generator("translation", alike, seed, "weights")).eval()
-
-
-def placed(translator: Translator, device: torch.device) -> Translator:
-    """The translator on a device, its weights in the memory order that is fastest there."""
-    on_gpu = device.type == "cuda"
-    return translator.to(device, memory_format=torch.channels_last if on_gpu else torch.contiguous_format)
 
 
 def train(
@@ -90,12 +87,14 @@ def train(
     2. One step of each discriminator, Equations 2 and 3, on real images and on fakes from its image pool.
     3. One step of the domain classifier, Equations 6 and 7, on the features that step 1 left, detached.
     The learning rate falls after `settings.decay_from` of the run. A checkpoint stands in `folder` while the run
-    lasts; with it a killed run ends in the same bits as one that was never stopped. TrainingError at the first NaN,
-    UserError for images that do not suit the settings.
+    lasts; with it a killed run ends in the same bits as one that was never stopped, on a GPU up to rounding.
+    TrainingError at the first NaN (on a GPU where a loss is next looked at), UserError for images that do not suit the
+    settings.
     """
     s = Settings.from_json(settings)
     check_images(images, s)
     configuration = {"model": model, "data": data, "settings": s.to_json(), "seed": seed, "revision": revision}
+    configuration["device"] = device
     checkpoint = folder / "checkpoint.pt"
     with reproducible(1):
         run = TranslatorTraining(start(model, s, seed).to(find_device(device)), images, seed)
@@ -202,8 +201,8 @@ class TranslatorTraining:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def _descend(self, name: str, loss: torch.Tensor, first: bool, last: bool) -> None:
-        if first:
-            self.optimisers[name].zero_grad()
+        if first:  # parts of a step that are recorded apart add to gradients at one address
+            self.optimisers[name].zero_grad(set_to_none=self.settings.accumulation == 1)
         loss.backward()
         if last:
             self.optimisers[name].step()
