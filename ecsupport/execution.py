@@ -136,6 +136,7 @@ def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
     """An executed notebook (nbformat 4 as a dictionary) as it is committed.
 
     Without papermill's cells and metadata, times and the stderr stream; with outputs, counts from 1, and stable ids.
+    What a kernel under load printed in several pieces is one piece.
     """
     cells = [c for c in notebook["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
     seen: set[str] = set()
@@ -149,13 +150,24 @@ def cleaned(notebook: dict[str, Any]) -> dict[str, Any]:
         if cell["cell_type"] == "code":
             count += 1
             cell["execution_count"] = count
-            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+            cell["outputs"] = _joined([output for output in cell["outputs"] if output.get("name") != "stderr"])
             for output in cell["outputs"]:
                 if "execution_count" in output:
                     output["execution_count"] = count
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    joined: list[dict[str, Any]] = []
+    for output in outputs:
+        if output["output_type"] == "stream" and joined and joined[-1].get("name") == output["name"]:
+            text = "".join(["".join(joined[-1]["text"]), "".join(output["text"])])
+            joined[-1] = {**joined[-1], "text": text.splitlines(keepends=True)}
+        else:
+            joined.append(output)
+    return joined
 
 
 def _end_with_owner() -> None:

@@ -385,6 +385,17 @@ def test_aligned_puts_numbers_right_and_words_left():
     ]
 
 
+def test_what_a_kernel_printed_in_pieces_is_committed_as_one():
+    def stream(*text):
+        return {"output_type": "stream", "name": "stdout", "text": list(text)}
+
+    shown = {"output_type": "display_data", "data": {"text/plain": ["x"]}, "metadata": {}}
+    outputs = [stream("a\n", "b"), stream("\n"), shown, stream("c")]
+    cell = {"cell_type": "code", "id": "one", "metadata": {}, "source": [], "outputs": outputs}
+    (clean,) = execution.cleaned({"cells": [cell]})["cells"]
+    assert clean["outputs"] == [stream("a\n", "b\n"), shown, stream("c")]
+
+
 def test_cleaned_keeps_outputs_and_drops_what_an_execution_adds():
     result = {"output_type": "execute_result", "execution_count": 9, "data": {"text/plain": "1"}, "metadata": {}}
     noise = {"output_type": "stream", "name": "stderr", "text": "12:00 warning"}

@@ -250,7 +250,7 @@ CLAIM = "lsnet_beats_mobilenet_v2_sensitivity"
         (_set(CLAIM, rests_on="luck"), f"{CLAIM}: rests_on is 'luck'"),
         (_set(CLAIM, smallest_effect="small"), f"{CLAIM}: smallest_effect is 'small'"),
         (_set(CLAIM, smallest_effect="0.5 floor"), f"{CLAIM}: smallest_effect .* A distance"),
-        (_set(CLAIM, margin="0.05"), f"{CLAIM}: smallest_effect is '0.02'. Only a difference with margin 0"),
+        (_set(CLAIM, margin="0.05"), f"{CLAIM}: smallest_effect is '0.05'. Only a difference with margin 0"),
         (_set(CLAIM, notebook="11_more"), f"{CLAIM}: notebook is '11_more'"),
         (_set(CLAIM, estimand=""), f"{CLAIM}: estimand is empty"),
     ],
