@@ -65,7 +65,9 @@ def reproducible(threads: int = 1) -> Iterator[None]:
 def device(name: str) -> torch.device:
     """The device of that name (`cpu` or `cuda`); UserError where this machine has none."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("the profile asks for a GPU and this machine shows none. Choose the profile smoke or laptop")
+        raise UserError(
+            "a GPU is asked for and this machine shows none. Choose the profile smoke or laptop, and no --device"
+        )
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 says what it is
     return torch.device(name)
 

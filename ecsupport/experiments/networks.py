@@ -23,7 +23,6 @@ SPEED = {  # images of 64 pixels that one core trains on in a second, at stem st
     "lsnet": 107, "lsnet_dense": 112, "mobilenet_v2_wide": 136, "efficientnet": 245, "mobilevit": 146, "teacher": 66,
 }  # fmt: skip
 SCORES = "scores.npz"
-SHOWN = ("weights.safetensors", "teacher.safetensors")  # of the run whose maps are drawn
 POOL_OF = {"validation": "ultrasound", "test": "ultrasound", "extended": "extended"}  # patients who are scored
 
 
@@ -84,7 +83,7 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
         device=run.profile.device,
         together=training.teaching(recipe["settings"], _data(inputs, given), seed, run.profile.device),
         make_together=_train_together,
-        archived=("history.csv", *(SHOWN if (name, seed) == ("lsnet", run.profile.seeds[0]) else ())),
+        archived=("history.csv", *(["weights.safetensors"] if (name, seed) == ("lsnet", run.profile.seeds[0]) else ())),
     )
 
 
