@@ -17,6 +17,7 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.failures import DONE, FAILED, MISTAKEN, in_words, leave, say
 from ecsupport.reporting.index import duration, find_notebook
+from ecsupport.reporting.own_images import leave_phantoms_out
 
 PLAN = "ECSUPPORT_PLAN"  # names of the notebooks of this run, for "[2/4]"
 AHEAD = "ECSUPPORT_AHEAD"  # jobs of this run: their number, their minutes, how many at a time, when it began
@@ -107,6 +108,8 @@ def execute(run: Run, name: str) -> int:
     if not results.is_file():
         say(f"{name}: wrote no results. Its last cell must call results.finish()")
         return FAILED
+    if run.cohort:
+        leave_phantoms_out(unfinished, run.cohort.stem)
     unfinished.replace(executed)
     outputs.seal(run, name)
     say(f"      {name} done in {time.monotonic() - begin:.0f} s")

@@ -210,5 +210,5 @@ def test_groups_of_patients_cover_those_with_carcinoma():
     tail = screening_tables.sensitivity_by_group(tested.Tested(rows, truth, {"LSNet": [score]})).set_index("group")
     assert tail.loc["all", "estimate"] == pytest.approx(5 / 6)
     assert tail.loc["half or more", ["images", "estimate"]].tolist() == [4, 0.75]
-    assert tail.loc["half or more", "low"] == tail.loc["half or more", "high"]  # fewer than five patients
+    assert tail.loc["half or more", ["low", "high"]].isna().all()  # fewer than five patients
     assert "y" not in tail.index

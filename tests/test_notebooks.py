@@ -18,10 +18,11 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 from ecsupport import execution
 from ecsupport.core import paths
 from ecsupport.reporting.index import written_notebooks
+from ecsupport.reporting.own_images import OF_PHANTOMS
 
 NOTEBOOKS = [notebook.name for notebook in written_notebooks()]
 CHECKED = "nbval-check-output"
-TAGS = {"parameters", CHECKED}
+TAGS = {"parameters", CHECKED, OF_PHANTOMS}
 LEAST_CHECKED = 3  # cells of every notebook
 CELL_TIMEOUT = 3600  # seconds
 
@@ -89,6 +90,16 @@ def test_checked_outputs_are_stored_and_clean(name):
                 found = re.search(pattern, text)
                 assert not found, f"{cell['id']} shows {what}: {found[0]}"
     assert any("".join(cell["source"]).startswith("**Change this.**") for cell in notebook["cells"])
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_what_was_seen_on_phantoms_stands_in_cells_of_its_own(name):
+    """So that a run on own images leaves it out: what a profile of the phantoms gave, and what follows from it."""
+    for cell in load(name)["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and OF_PHANTOMS not in tags(cell):
+            seen = re.search(r"[Aa]t `laptop`|reference/laptop|On the phantoms\.|Phantom images", text)
+            assert not seen, f"{cell['id']}: {seen[0]}"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -9,12 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecsupport.audit import checklists
 from ecsupport.core import jobs
 from ecsupport.core.artefacts import PROVENANCE
 from ecsupport.core.profiles import Run
 from ecsupport.experiments import catalogue, cohort
+from ecsupport.reporting.index import written_notebooks
+from ecsupport.reporting.own_images import HEAD, INSTEAD, OF_PHANTOMS
 
 READ_FROM_FILES = ("pixels", "pictures")
+NOTEBOOKS = [notebook.name for notebook in written_notebooks()]
+# what is told of phantoms whatever a cohort is
+OF_PHANTOMS_ALONE = ("phantom cohort at paper scale", "phantoms at paper scale", checklists.YOURS)
 NAMED_ANEW = ["image", "source", "hash"]  # columns of rows that tell which file an image is
 
 
@@ -115,3 +122,48 @@ def test_what_files_do_not_tell_is_not_assessable(used_smoke, exported):
     )
     assert "Phantom images" not in of_files
     assert "Phantom images" in of_phantoms
+
+
+def without_what_is_of_phantoms_alone(text):
+    for words in OF_PHANTOMS_ALONE:
+        text = text.replace(words, "")
+    return re.sub("base64,[A-Za-z0-9+/=]*", "", text).lower()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_on_own_images_tells_nothing_that_was_seen_on_phantoms(used_smoke, exported, name):
+    of_files, of_phantoms = (
+        json.loads((used_smoke / "runs" / run / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        for run in ("smoke-manifest", "smoke")
+    )
+    outputs = json.dumps([cell.get("outputs") for cell in of_files])
+    assert "Images of the manifest manifest." in outputs and "not for clinical use" in outputs
+    assert "phantom" not in without_what_is_of_phantoms_alone(outputs)
+    for number, (cell, twin) in enumerate(zip(of_files, of_phantoms, strict=True)):
+        own, text = ("".join(of["source"]) for of in (cell, twin))
+        if cell["cell_type"] == "markdown":
+            tagged = OF_PHANTOMS in twin["metadata"].get("tags", [])
+            said = INSTEAD if tagged else text if number else f"{text}\n\n{HEAD}"
+            assert own == said.replace("{name}", "manifest")
+
+
+def test_the_report_on_own_images_speaks_of_no_phantoms(used_smoke, exported):
+    page = (used_smoke / "runs" / "smoke-manifest" / "report.html").read_text(encoding="utf-8")
+    assert "Images of the manifest manifest. Research use only; not for clinical use." in page
+    assert "phantom" not in without_what_is_of_phantoms_alone(page)
+
+
+def test_what_is_no_interval_is_said_in_words(used_smoke, exported):
+    groups = pd.read_csv(exported / "sensitivity_by_group.csv")
+    assert (groups["patients"] == 1).any()
+    assert groups.loc[groups["patients"] < 5, ["low", "high"]].isna().all(axis=None)
+    page = (used_smoke / "runs" / "smoke-manifest" / "report.html").read_text(encoding="utf-8")
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+    assert "nothing varies: no interval" in cells
+    ranges = [found for cell in cells if (found := re.fullmatch("(.+) to (.+)", cell))]
+    assert any(found[2].replace(".", "").isdigit() for found in ranges)
+    assert not [found[0] for found in ranges if found[1] == found[2]]
+    for name in NOTEBOOKS:
+        notebook = (used_smoke / "runs" / "smoke-manifest" / f"{name}.ipynb").read_text(encoding="utf-8")
+        cells += re.findall(r"<td>([^<]*)</td>", notebook)
+    assert {"nan", "NaN", "inf"}.isdisjoint(cells)

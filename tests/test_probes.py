@@ -47,6 +47,8 @@ def test_the_mean_counts_patients_and_its_interval_covers():
     value, low, high, n = mean_over_patients([1, 1, 1, 1, 5, np.nan], list("aaaabb"), np.random.default_rng(0))
     assert (value, n) == (3.0, 2)
     assert (low, high) == (1.0, 5.0)
+    value, low, high, n = mean_over_patients([0, 1, np.nan], list("aab"), np.random.default_rng(0))
+    assert (value, n) == (0.5, 1) and np.isnan([low, high]).all()  # of one patient nothing says how others differ
     rng, held = np.random.default_rng(3), 0
     for _ in range(200):
         patients = np.repeat(np.arange(40), 3)

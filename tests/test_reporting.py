@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.core.interactiveshell import InteractiveShell
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from ecsupport.audit.rules import AUDIT_COLUMNS
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.reporting import diagram, ledger, style
+from ecsupport.reporting import diagram, ledger, shown, style
 from ecsupport.reporting.ledger import (
     CONSTRUCTION,
     DECIDED,
@@ -37,6 +38,7 @@ from ecsupport.reporting.ledger import (
 )
 from ecsupport.reporting.report import write_audit_page, write_report
 from ecsupport.reporting.results import Results, banner
+from ecsupport.reporting.shown import estimated, in_words
 
 INDEX = """
 [[notebook]]
@@ -579,6 +581,66 @@ def test_a_long_table_is_cut_and_says_so(run):
     page = Results(run, "99_ledger")
     write_report(page, claims_ledger(run, ["01_first"], claims(GAIN), NUMBERS))
     assert "and 492 more rows in long.csv" in (run.notebooks / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("read", [lambda table: table, lambda table: table.astype(str).replace("nan", "")])
+def test_a_table_says_in_words_where_an_interval_is_none(read):
+    """As it is in memory, and as it is read from its file."""
+    none = math.nan
+    cells = [
+        (0.2, 0.9, 8, None),
+        (none, none, 1, "one patient: no interval"),
+        (1.0, 1.0, 1, "one patient: no interval"),
+        (none, none, 3, "3 patients: no interval"),
+        (0.2, 0.9, 3, None),
+        (0.0, 0.0, 8, "nothing varies: no interval"),
+        (none, none, 8, "no interval"),
+        (none, none, none, None),  # none was to be expected
+    ]
+    table = pd.DataFrame(cells, columns=["low", "high", "patients", "words"])
+    words, table = table.pop("words"), read(table)
+    said = in_words(table.assign(t_low=table["low"], t_high=table["high"]))
+    beside = in_words(read(pd.DataFrame({"estimate": [0.0, none], "low": [none, none], "high": [none, none]})))
+    assert beside["low"].replace("", none).isin(["no interval"]).tolist() == [True, False]
+    expected = table["low"].astype(object).where(words.isna(), words)
+    assert said["low"].astype(str).tolist() == expected.astype(str).tolist()
+    assert said["high"].astype(str).tolist() == table["high"].mask(words.notna(), "").astype(str).tolist()
+    same = table["low"].eq(table["high"]) & ~table["low"].isin([""])
+    assert (said["t_low"] == "nothing varies: no interval").tolist() == same.tolist()  # patients are those of `low`
+    whole = table[words.isna()]
+    assert in_words(whole) is whole
+    assert in_words(read(pd.DataFrame({"screened": [2.5, math.inf]})))["screened"].tolist()[1] == "unbounded"
+
+
+@pytest.mark.parametrize(
+    ("ends", "words"),
+    [
+        ((0.04, -0.15, 0.2), "0.04 (-0.15 to 0.20)"),
+        ((0.04, 0.04, 0.04), "0.04 (nothing varies: no interval)"),
+        ((0.04, math.nan, math.nan), "0.04 (no interval)"),
+        ((math.nan, math.nan, math.nan), "undefined"),
+    ],
+)
+def test_a_sentence_says_in_words_where_an_interval_is_none(ends, words):
+    assert estimated(*ends, ".2f") == words
+
+
+def test_a_notebook_displays_its_tables_in_words(monkeypatch):
+    shell = InteractiveShell()
+    monkeypatch.setattr(shown, "get_ipython", lambda: shell)
+    shown.in_notebooks()
+    table = pd.DataFrame({"low": [0.5, 1.0], "high": [0.7, 1.0], "patients": [9, 1], "sd": [0.1, math.nan]})
+    data, _ = shell.display_formatter.format(table)
+    for kind in ("text/html", "text/plain"):
+        assert data[kind].count("one patient: no interval") == 1
+    assert "NaN" not in data["text/html"]
+    several = table.head(1).T.stack().to_frame().T  # columns of two levels
+    assert "NaN" not in shell.display_formatter.format(several)[0]["text/html"]
+    whole = table.head(1)
+    assert shell.display_formatter.format(whole)[0] == {
+        "text/html": whole._repr_html_(),
+        "text/plain": repr(whole),
+    }
 
 
 def test_a_diagram_is_drawn_from_what_it_says():

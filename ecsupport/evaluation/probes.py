@@ -81,13 +81,15 @@ def mean_over_patients(
 ) -> tuple[float, float, float, int]:
     """Mean of the patients' means, its 95 % percentile interval with patients resampled, and their number.
 
-    values: (N,) one an image, NaN left out; patient_id: (N,).
+    values: (N,) one an image, NaN left out; patient_id: (N,).  The interval of one patient is NaN.
     """
     values, (_, index) = np.asarray(values, float), np.unique(np.asarray(patient_id), return_inverse=True)
     known = ~np.isnan(values)
     count = np.bincount(index[known], minlength=index.max() + 1)
     total = np.bincount(index[known], values[known], minlength=index.max() + 1)
     means = total[count > 0] / count[count > 0]
+    if len(means) < 2:
+        return float(means.mean()), np.nan, np.nan, len(means)
     drawn = means[rng.integers(len(means), size=(n_resamples, len(means)))].mean(axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(means.mean()), float(low), float(high), len(means)

@@ -12,6 +12,7 @@ from ecsupport.core.training import torch_generator
 from ecsupport.evaluation.classification import METRICS
 from ecsupport.evaluation.hierarchical import Difference, difference_table, hierarchical_difference
 from ecsupport.experiments.tested import Tested
+from ecsupport.reporting.shown import estimated
 from ecsupport.screening import ablations, cost, options
 from ecsupport.screening.lsnet import build
 from ecsupport.screening.settings import Settings
@@ -115,5 +116,5 @@ def open_choices(
             if arm in compared and other != getattr(full, option.field):
                 value, low, high = compared[arm].loc["roc_auc", ["estimate", "low", "high"]]
                 count = f"{len(runs[arm])} run{'s' if len(runs[arm]) > 1 else ''}"
-                effects[option.field, other] = f"{-value:+.3f} ({-high:+.3f} to {-low:+.3f}), {count}"
+                effects[option.field, other] = f"{estimated(-value, -high, -low, '+.3f')}, {count}"
     return options.table(effects, {option.field: getattr(full, option.field) for option in options.OPTIONS})

@@ -40,5 +40,5 @@ def picture(told: pd.DataFrame) -> Figure:
     axis.set_yticks(range(len(kinds)), reversed(kinds))
     axis.axvline(0.5, color="0.5", lw=0.8, ls=":")
     axis.set(xlim=(0.3, 1.01), xlabel="AUC of a fresh network   ← cannot tell | knows every one →")
-    axis.set_title("Told from phantom ultrasound of other patients")
+    axis.set_title("Told from ultrasound of other patients")
     return figure

@@ -20,6 +20,7 @@ from ecsupport.core.artefacts import replacing
 from ecsupport.reporting.index import find_notebook
 from ecsupport.reporting.ledger import verdict_counts
 from ecsupport.reporting.results import Results, banner, cohort_name, listed_file, read_results
+from ecsupport.reporting.shown import in_words, why_none
 
 TITLE = "Efficient endometrial carcinoma screening via cross-modal synthesis and gradient distillation"
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib")
@@ -85,6 +86,7 @@ def _claim(row: dict[str, Any], made: bool) -> dict[str, Any]:
     """A row of the ledger as the page shows it; `made`: its notebook stands beside the page."""
     margin = row["margin"]
     interval = f"{_number(row['low'], margin)} to {_number(row['high'], margin)}" if pd.notna(row["low"]) else ""
+    interval = why_none(row["low"], row["high"]) or interval
     claimed = f"{row['direction']} {_number(margin)}" if pd.notna(margin) else ""
     return {
         **{key: row[key] for key in ("claim", "note", "verdict", "notebook")},
@@ -122,7 +124,7 @@ def _csv(path: Path) -> dict[str, Any]:
     return {
         "kind": "table",
         "columns": [(str(column), "number" if right else "") for column, right in numeric.items()],
-        "rows": frame.head(shown).to_numpy().tolist(),
+        "rows": in_words(frame.head(shown)).to_numpy().tolist(),
         "rest": len(frame) - shown,
     }
 
@@ -130,7 +132,7 @@ def _csv(path: Path) -> dict[str, Any]:
 def _made_from(results: Results) -> dict[str, Any]:
     run = results.run
     return {
-        "Profile": f"{run.profile.name}: {run.profile.description}",
+        "Profile": run.profile.name if run.cohort else f"{run.profile.name}: {run.profile.description}",
         "Cohort": cohort_name(run),
         "Task": run.profile.task,
         "Image side": f"{run.profile.image_size} pixels",

@@ -20,6 +20,7 @@ from ecsupport.evaluation.runs import mean_roc
 from ecsupport.experiments.tested import Tested
 from ecsupport.reporting.results import Results
 from ecsupport.reporting.screening_tables import NETWORKS, OTHERS
+from ecsupport.reporting.shown import estimated
 from ecsupport.screening.selection import area
 from ecsupport.screening.settings import Settings
 
@@ -52,7 +53,7 @@ def against_each(
             line = differences[name].loc[metric]
             claim = f"lsnet_beats_{name.removesuffix('_wide')}_{word}"
             if below := [network for network in ("LSNet", label) if network in short]:
-                seen = f"difference here {line['estimate']:.3f} ({line['low']:.3f} to {line['high']:.3f})"
+                seen = f"difference here {estimated(*line[['estimate', 'low', 'high']], '.3f')}"
                 why = f"{' and '.join(below)} {untrained(settings)}; {seen}"
                 results.estimate(claim, None, trained=True, assessable=False, note=why)
                 continue
@@ -77,7 +78,7 @@ def best_of_four(
         if short or np.isnan([value, low, high]).any():
             below = f"{', '.join(short)} {untrained(settings)}"
             why = below if short else "undefined: a network calls no image positive"
-            why = f"{why}; difference here {value:.3f}"
+            why = f"{why}; difference here {'undefined' if np.isnan(value) else f'{value:.3f}'}"
             results.estimate(f"lsnet_best_{word}", None, trained=True, assessable=False, note=why)
             continue
         limits = "smallest difference over three networks, its limits the smallest of their limits"
@@ -101,7 +102,7 @@ def roc_nowhere_lower(results: Results, tested: Tested) -> None:
     value, low, high, _ = statistic_interval(
         lowest_gap, tested.patients, rng=generator("05", "roc"), n_resamples=RESAMPLES
     )
-    found = f"lowest gap here {value:.2f} ({low:.2f} to {high:.2f})"
+    found = f"lowest gap here {estimated(value, low, high, '.2f')}"
     note = f"{found}; the smallest of many differences lies too low by chance"
     results.estimate("lsnet_roc_nowhere_lower", None, assessable=False, note=note)
 
@@ -223,7 +224,7 @@ def centres(results: Results, tested: Tested) -> None:
     value, low, high, _ = statistic_interval(
         spread, tested.patients, rng=generator("05", "centres"), n_resamples=RESAMPLES
     )
-    found = f"range here {value:.2f} ({low:.2f} to {high:.2f})"
+    found = f"range here {estimated(value, low, high, '.2f')}"
     if np.isnan(value):
         found = "too few patients in all centres but one"
     note = f"{found}; even with equal performance the range over a few small centres is above the margin by chance"

@@ -16,6 +16,7 @@ from ecsupport.evaluation.hierarchical import difference_table, hierarchical_dif
 from ecsupport.evaluation.probes import mean_over_patients
 from ecsupport.experiments import networks
 from ecsupport.experiments.tested import Tested
+from ecsupport.reporting.shown import FEWEST
 from ecsupport.screening import cost
 from ecsupport.screening.lsnet import build
 from ecsupport.screening.settings import Settings
@@ -24,7 +25,6 @@ OTHERS = {"mobilenet_v2_wide": "MobileNet-V2", "efficientnet": "EfficientNet", "
 NETWORKS = {"lsnet": "LSNet", **OTHERS}  # Table 3, by the name under which they are trained
 SIZED = {"teacher": "teacher", "lsnet": "LSNet", "lsnet_dense": "LSNet, dense attention", **OTHERS}
 PAPER_SIDE = 320  # pixels
-FEWEST = 5  # patients: the interval of fewer is hardly more than their range
 
 
 def network_sizes(published: pd.DataFrame, settings: Settings, side: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -136,8 +136,8 @@ def keys_on_anatomy(placed: pd.DataFrame, patients: np.ndarray) -> pd.DataFrame:
 def sensitivity_by_group(tested: Tested) -> pd.DataFrame:
     """LSNet's sensitivity at one half by depth of invasion, view and centre: mean of patients, runs averaged.
 
-    Columns: by, group, images, estimate, low, high (95 %, over patients; the estimate where they are fewer than
-    FEWEST), patients.
+    Columns: by, group, images, estimate, low, high (95 %, over patients; NaN where they are fewer than FEWEST),
+    patients.
     """
     called = np.mean([score >= 0.5 for score in tested.scores["LSNet"]], axis=0)
     ill = tested.rows.assign(called=called)[tested.truth == 1]
@@ -146,7 +146,7 @@ def sensitivity_by_group(tested: Tested) -> pd.DataFrame:
         if mask.sum():
             of = ill[mask]
             value, low, high, n = mean_over_patients(of["called"], of["patient_id"], generator("05", by, name))
-            tail.append((by, name, len(of), value, *((low, high) if n >= FEWEST else (value, value)), n))
+            tail.append((by, name, len(of), value, *((low, high) if n >= FEWEST else (np.nan, np.nan)), n))
     return pd.DataFrame(tail, columns=["by", "group", "images", "estimate", "low", "high", "patients"])
 
 

@@ -10,6 +10,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ecsupport.reporting import shown
+
 # fmt: off
 PALETTE = {
     "black": "#000000", "orange": "#E69F00", "sky": "#56B4E9", "green": "#009E73",
@@ -57,9 +59,11 @@ _SETTINGS = {
 
 
 def use() -> None:
-    """Set the style for all figures drawn from here on, over matplotlib's defaults and not over the user's own file."""
+    """Set the style for all that is shown from here on: figures, over matplotlib's defaults and not over the user's
+    own file, and tables, as `shown`."""
     mpl.rcdefaults()
     mpl.rcParams.update(_SETTINGS)
+    shown.in_notebooks()
 
 
 def colours(*names: str) -> list[str]:
