@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecsupport import bench, engine, execution, failures
-from ecsupport.core import profiles, tables
+from ecsupport.core import owner, profiles, tables
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import FRESH
 from ecsupport.core.profiles import Run
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROFILE = f"smoke, laptop or paper; by default {profiles.DEFAULT}, and smoke for own images"
+STOPPED = "stopped; the next run goes on from the last checkpoint"
 EXTRA = "let the manifest have columns that nothing reads"
 
 
@@ -46,6 +47,7 @@ def _run(arguments: list[str] | None) -> int:
     _note_interrupts()
     try:
         options = _parser().parse_args(arguments)
+        owner.follow_make(lambda: bool(failures.stops), lambda: print(STOPPED, file=sys.stderr, flush=True))
         status = options.command(options)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -58,7 +60,7 @@ def _run(arguments: list[str] | None) -> int:
         print(words, file=sys.stderr)
         status = failures.MISTAKEN
     if failures.stops:
-        print("stopped; the next run goes on from the last checkpoint", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return failures.STOPPED
     return status
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from ecsupport import outputs
-from ecsupport.core import paths
+from ecsupport.core import owner, paths
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
@@ -82,6 +82,7 @@ def reproduce(run: Run, names: Sequence[str] = (), how: How = How()) -> int:
         count = f"{len(notebooks)} notebook{'s' if len(notebooks) > 1 else ''} to run"
         say(f"{run.name}: " + ", ".join(part for part in (count, expected) if part))
         shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
+        owner.announce()
         os.environ[PLAN] = " ".join(names)
         status, _ = snakemake(targets, names)
         if status != DONE:

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ecsupport import outputs
-from ecsupport.core import paths, progress
+from ecsupport.core import owner, paths, progress
 from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.failures import DONE, FAILED, MISTAKEN, in_words, leave, say
+from ecsupport.failures import DONE, ENDED, FAILED, MISTAKEN, in_words, leave, say
 from ecsupport.reporting.index import duration, find_notebook
 from ecsupport.reporting.own_images import leave_phantoms_out
 
@@ -30,6 +29,7 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
     What went wrong is left in `failed/<unit>.txt` for the owner of the run to tell.
     """
     _end_with_owner()
+    kept = _begun(run, unit)
     os.environ[progress.HEADLESS] = "1"  # a line a job, since other units speak too
     from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
     from ecsupport.experiments import catalogue  # noqa: PLC0415 - and torch
@@ -37,14 +37,21 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
     try:
         wanted = catalogue.find(run, names)
         jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group], whole=True)
+        kept.unlink()
         return DONE
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         words = str(error) if isinstance(error, UserError) else in_words(text)
-        kept = run.notebooks / "failed" / f"{unit}.txt"
-        kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(words or f"{text}\n\n{traceback.format_exc()}", encoding="utf-8")
         return MISTAKEN if words else FAILED
+
+
+def _begun(run: Run, name: str) -> Path:
+    """What the owner of the run tells of it, unless the process comes to its end and removes this file."""
+    kept = run.notebooks / "failed" / f"{name}.txt"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(f"{name}: {ENDED}", encoding="utf-8")
+    return kept
 
 
 def _tell(run: Run, name: str, minutes: float) -> None:
@@ -65,6 +72,7 @@ def execute(run: Run, name: str) -> int:
     The notebook is written to `failed/` while it runs and takes its place only when its results file stands.
     """
     _end_with_owner()
+    kept = _begun(run, name)
     notebook = find_notebook(name)
     plan = os.environ.get(PLAN, "").split()
     step = f"[{plan.index(name) + 1}/{len(plan)}] " if name in plan else ""
@@ -74,7 +82,6 @@ def execute(run: Run, name: str) -> int:
     os.environ |= kernel_environment()
     executed, results = outputs.of(run, name)
     unfinished = run.notebooks / "failed" / executed.name
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
 
     import papermill  # noqa: PLC0415 - takes two seconds
@@ -105,6 +112,8 @@ def execute(run: Run, name: str) -> int:
     except Exception as error:
         leave(unfinished, error)
         return FAILED
+    finally:
+        kept.unlink(missing_ok=True)
     if not results.is_file():
         say(f"{name}: wrote no results. Its last cell must call results.finish()")
         return FAILED
@@ -176,10 +185,4 @@ def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _end_with_owner() -> None:
     """End at once by Ctrl-C, and soon after the parent: a killed run leaves nothing running."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.3)
-    os._exit(FAILED)
+    owner.follow()

@@ -24,6 +24,11 @@ SYSTEM = re.compile(rf"\[Errno (\d+)\] ([^:\n]*)(?:: (?:{QUOTED} -> )?{QUOTED})?
 CUT_SHORT = re.compile(  # how NumPy and PyTorch say that a file could not be written to its end
     r"\d+ requested and \d+ written|PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos"
 )
+DEAD = "DeadKernelError"
+ENDED = (
+    "its process was ended from outside, by a person or by the system for want of memory. Call again: what is whole "
+    "stays, and trainings go on from their last checkpoints"
+)
 TRIAL = 2**20  # bytes
 
 
@@ -53,7 +58,7 @@ def in_words(text: str) -> str | None:
 def leave(file: Path, error: Exception) -> None:
     """Say what stopped papermill itself; where it is the machine, leave that in place of the notebook for `explain`."""
     text = f"{type(error).__name__}: {error}"
-    words = in_words(text)
+    words = f"{file.stem}: {ENDED}" if text.startswith(DEAD) else in_words(text)
     if not words:
         say(f"{file.stem}: {text}")
         return

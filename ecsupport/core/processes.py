@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
-from ecsupport.core import jobs
+from ecsupport.core import jobs, owner
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 
@@ -29,7 +29,8 @@ def make(
     urgent = urgency(waiting)
     running: dict[Future, list[Job]] = {}
     errors: list[BaseException] = []
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+    owner.announce()
+    with ProcessPoolExecutor(processes, get_context("spawn"), owner.follow) as pool:
         while waiting or running:
             absent = {job.place for job in [*waiting, *(job for group in running.values() for job in group)]}
             ready = [job for job in waiting if not absent & {one.place for one in job.inputs.values()}]
