@@ -301,6 +301,30 @@ def test_stopped_then_killed_then_finished(house):
     assert (status, ran) == (0, ["02_second"]), err
 
 
+@pytest.mark.parametrize("killed", ["kernel", "notebook"])
+def test_what_is_killed_in_a_run_is_one_line_and_the_next_run_goes_on(house, killed):
+    house.write(
+        "02_second", "figure_1", middle="if not pathlib.Path(os.environ['TRACE'] + '.go').exists(): time.sleep(3600)"
+    )
+    house.trace.write_text("")
+    run = house.start("reproduce")
+    wait_for(lambda: "02_second" in house.trace.read_text() and Path(f"{house.trace}.pid").read_text())
+    time.sleep(0.5)  # the kernel's number stands a moment after its trace
+    kernel = int(Path(f"{house.trace}.pid").read_text())
+    parent = subprocess.run(["ps", "-o", "ppid=", "-p", str(kernel)], capture_output=True, text=True, check=True).stdout
+    os.kill(kernel if killed == "kernel" else int(parent), signal.SIGKILL)
+    out, err = run.communicate(timeout=600)
+    assert run.returncode == 2, err
+    assert "Traceback" not in out + err
+    assert err.splitlines()[-1].startswith("02_second: its process was ended from outside")
+    assert "Snakemake" not in err
+    wait_for(lambda: not alive(kernel))
+
+    Path(f"{house.trace}.go").touch()
+    status, _, err, ran = house.call("reproduce")
+    assert (status, ran) == (0, ["02_second"]), err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
