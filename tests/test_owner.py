@@ -31,11 +31,12 @@ def ends(pid, seconds=5.0):
     return False
 
 
-def under_make(folder, interrupted):
-    """`make`, and the number of the process that it called."""
+def under_make(folder, interrupted, before=""):
+    """`make`, and the number of the process that it called; what the shell that starts it does `before`."""
     (folder / "called.py").write_text(CALLED.format(follow=MAKE.format(interrupted=interrupted)))
     (folder / "Makefile").write_text(f"all:\n\t@{sys.executable} called.py\n")
-    make = subprocess.Popen(["make"], cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    command = ["sh", "-c", f"{before} exec make"]
+    make = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True)
     return make, int(make.stdout.readline())
 
 
@@ -55,6 +56,17 @@ def test_who_was_interrupted_too_ends_by_himself(tmp_path):
     os.kill(make.pid, signal.SIGINT)
     assert not ends(called, 1.5)
     os.kill(called, signal.SIGKILL)
+    make.wait(timeout=10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what signals another process catches")
+def test_a_make_in_the_background_of_a_script_is_not_taken_for_a_stopped_one(tmp_path):
+    make, called = under_make(tmp_path, interrupted=False, before="trap '' INT;")
+    assert not ends(called, 1.5)
+    os.kill(make.pid, signal.SIGINT)
+    assert not ends(called, 1.5)
+    make.kill()
+    assert ends(called)
     make.wait(timeout=10)
 
 

@@ -31,13 +31,15 @@ def follow_make(interrupted: Callable[[], bool], then: Callable[[], object]) -> 
 
     A terminal sends Ctrl-C to all processes: who was `interrupted` too ends by himself. But who stops `make` alone
     waits for what it called. On Linux alone, which tells that a process no longer catches a signal: so does `make` from
-    the first one on.
+    the first one on. In the background of a script it never catches any, and stays deaf to Ctrl-C.
     """
+    parent = os.getppid()
+    hears = _catches_interrupts(parent)
 
     def left(parent: int) -> bool:
-        return os.getppid() != parent or not (_catches_interrupts(parent) or interrupted())
+        return os.getppid() != parent or (hears and not _catches_interrupts(parent) and not interrupted())
 
-    if "MAKELEVEL" in os.environ and _told(os.getppid(), "comm") in ("make", "gmake"):
+    if "MAKELEVEL" in os.environ and _told(parent, "comm") in ("make", "gmake"):
         _watch(left, then)
 
 
