@@ -1,11 +1,12 @@
 """What one process of a run does: a notebook executed by papermill, or jobs made; called by Snakemake's rules."""
 
+import contextlib
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,14 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
     What went wrong is left in `failed/<unit>.txt` for the owner of the run to tell.
     """
     _end_with_owner()
-    kept = _begun(run, unit)
     os.environ[progress.HEADLESS] = "1"  # a line a job, since other units speak too
-    from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
-    from ecsupport.experiments import catalogue  # noqa: PLC0415 - and torch
-
     try:
-        wanted = catalogue.find(run, names)
-        jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group], whole=True)
-        kept.unlink()
+        with _killed(run, unit) as kept:
+            from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
+            from ecsupport.experiments import catalogue  # noqa: PLC0415 - and torch
+
+            wanted = catalogue.find(run, names)
+            jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group], whole=True)
         return DONE
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
@@ -46,12 +46,17 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
         return MISTAKEN if words else FAILED
 
 
-def _begun(run: Run, name: str) -> Path:
-    """What the owner of the run tells of it, unless the process comes to its end and removes this file."""
+@contextlib.contextmanager
+def _killed(run: Run, name: str) -> Iterator[Path]:
+    """While this lasts, a file tells the owner of the run that the process was killed: one that is not removes it."""
     kept = run.notebooks / "failed" / f"{name}.txt"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(f"{name}: {ENDED}", encoding="utf-8")
-    return kept
+    with contextlib.suppress(OSError):  # a full disk is told by what needs room
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(f"{name}: {ENDED}", encoding="utf-8")
+    try:
+        yield kept
+    finally:
+        kept.unlink(missing_ok=True)
 
 
 def _tell(run: Run, name: str, minutes: float) -> None:
@@ -72,7 +77,11 @@ def execute(run: Run, name: str) -> int:
     The notebook is written to `failed/` while it runs and takes its place only when its results file stands.
     """
     _end_with_owner()
-    kept = _begun(run, name)
+    with _killed(run, name):
+        return _execute(run, name)
+
+
+def _execute(run: Run, name: str) -> int:
     notebook = find_notebook(name)
     plan = os.environ.get(PLAN, "").split()
     step = f"[{plan.index(name) + 1}/{len(plan)}] " if name in plan else ""
@@ -112,8 +121,6 @@ def execute(run: Run, name: str) -> int:
     except Exception as error:
         leave(unfinished, error)
         return FAILED
-    finally:
-        kept.unlink(missing_ok=True)
     if not results.is_file():
         say(f"{name}: wrote no results. Its last cell must call results.finish()")
         return FAILED

@@ -1,12 +1,12 @@
 """A run that is killed again and again until it is done: what it leaves, what it says, and what comes out in the end.
 
-    python tests/kill_again.py [--kills 50] [--in-checkpoints 10] [--seed 1] [--item table-4]
+    python tests/kill_again.py [--kills 50] [--in-checkpoints 10] [--seed 1] [--target table-3]
 
 Starts `make reproduce PROFILE=smoke` in an empty workspace and ends one of its processes with SIGKILL at a random
-moment: `make` itself, the process that holds Snakemake, one that makes jobs, one that executes a notebook, its kernel.
-Some are killed while a checkpoint is half written. After each kill nothing may run on, no traceback may be printed, and
-every job in the store has to be whole. Then the same command is given again. In the end all tables and pictures have to
-be to the byte those of a run that nobody disturbed.
+moment at which jobs or notebooks are at work: `make` itself, the process that holds Snakemake, one that makes jobs, one
+that executes a notebook, its kernel. Some are killed while a checkpoint is half written. After each kill nothing may
+run on, no traceback may be printed, and every job in the store has to be whole. Then the same command is given again.
+In the end all tables and pictures have to be to the byte those of a run that nobody disturbed.
 """
 
 import argparse
@@ -28,7 +28,8 @@ from ecsupport.core.seeds import generator
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("make", "snakemake", "job", "notebook", "kernel")
 CHECKPOINT = "job that writes a checkpoint"
-LONGEST = 3.0  # seconds that a process runs before it is killed
+LONGEST = 3.0  # seconds of work before a process is killed
+WORK = {"job", "notebook", "kernel"}
 PATIENCE = 15.0  # seconds after which nothing may be left of a run that was killed
 PARTS = (  # of a command line, and what its process does
     ("ipykernel_launcher", "kernel"),
@@ -69,8 +70,8 @@ class Run:
                 found[int(pid)] = next((kind for part, kind in PARTS if part in arguments), "other")
         return found
 
-    def writers(self) -> list[int]:
-        """Processes that have a half-written checkpoint open, each stopped in the midst of it."""
+    def writer(self) -> int | None:
+        """A process that has a half-written checkpoint open, stopped in the midst of it."""
         store = self.workspace / "store"
         halves = [Path(at) / name for at, _, names in os.walk(store) for name in names if name.startswith(".last-")]
         for half in halves:
@@ -80,9 +81,9 @@ class Run:
                         writer = int(handle.parts[2])
                         os.kill(writer, signal.SIGSTOP)
                         if half.exists():
-                            return [writer]
+                            return writer
                         os.kill(writer, signal.SIGCONT)
-        return []
+        return None
 
     def whole(self) -> int:
         """How many jobs stand in the store; AssertionError where one is not as it was made."""
@@ -104,24 +105,34 @@ def kill(run: Run, wanted: str, wait: float) -> tuple[str, int]:
     Empty where the run was done before; and the exit status of `make`.
     """
     make = run.start(2 if wanted in ("make", "snakemake") else 1)  # others are waited for, where one was killed
-    since, killed = None, ""
+    since, killed, seen = None, "", set()
     while make.poll() is None and not killed:
         if wanted == CHECKPOINT:
-            victims, since = run.writers(), -wait
+            victim = run.writer()
         else:
-            victims = [process for process, does in run.living(make.pid).items() if does == wanted]
-            since = since or (time.monotonic() if victims else None)
+            living = run.living(make.pid)
+            seen |= set(living)
+            at_work = {wanted} if wanted in WORK else WORK
+            since = since or (time.monotonic() if at_work & set(living.values()) else None)
+            due = since is not None and time.monotonic() > since + wait
+            victim = next((process for process, does in living.items() if due and does == wanted), None)
             time.sleep(0.02)
-        if victims and time.monotonic() > since + wait:
+        if victim:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(victims[0], signal.SIGKILL)
+                os.kill(victim, signal.SIGKILL)
                 killed = wanted
+    status = make.wait()
     deadline = time.monotonic() + PATIENCE
-    if wanted in ("make", "snakemake"):
-        while left := run.living(make.pid):
-            assert time.monotonic() < deadline, f"still running: {left}"
-            time.sleep(0.1)
-    return killed, make.wait()
+    while left := [process for process in seen if alive(process)]:
+        assert time.monotonic() < deadline, f"a {wanted} was killed, and these still run: {left}"
+        time.sleep(0.1)
+    return killed, status
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs, as opposed to one that has ended and was not yet asked for its status."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return state.stdout[:1] not in ("", "Z")
 
 
 def check(run: Run, killed: str, status: int) -> str:
@@ -151,7 +162,6 @@ def main() -> int:
         kinds += [KINDS[n % len(KINDS)] for n in range(o.kills - o.in_checkpoints)]
         rng.shuffle(kinds)
         done: Counter[str] = Counter()
-        said: Counter[str] = Counter()
         # notebooks come last, so that what they do is killed last
         for wanted in sorted(kinds, key=lambda kind: kind in ("notebook", "kernel")):
             killed, status = kill(run, wanted, rng.uniform(0, LONGEST))
@@ -160,7 +170,6 @@ def main() -> int:
                 break
             message = check(run, killed, status)
             done[killed] += 1
-            said[message] += 1
             print(f"{done.total():3} {killed}: {run.whole()} jobs are whole. {message}", flush=True)
         for one in (run, quiet):
             assert one.start().wait() == 0, one.log.read_text()

@@ -308,9 +308,9 @@ def test_what_is_killed_in_a_run_is_one_line_and_the_next_run_goes_on(house, kil
     )
     house.trace.write_text("")
     run = house.start("reproduce")
-    wait_for(lambda: "02_second" in house.trace.read_text() and Path(f"{house.trace}.pid").read_text())
-    time.sleep(0.5)  # the kernel's number stands a moment after its trace
-    kernel = int(Path(f"{house.trace}.pid").read_text())
+    number = Path(f"{house.trace}.pid")  # of the kernel at work: that of the notebook before has ended
+    wait_for(lambda: "02_second" in house.trace.read_text() and alive(int(number.read_text() or 0)))
+    kernel = int(number.read_text())
     parent = subprocess.run(["ps", "-o", "ppid=", "-p", str(kernel)], capture_output=True, text=True, check=True).stdout
     os.kill(kernel if killed == "kernel" else int(parent), signal.SIGKILL)
     out, err = run.communicate(timeout=600)

@@ -85,8 +85,9 @@ def _number(value: float | None, apart_from: float = math.nan) -> str:
 def _claim(row: dict[str, Any], made: bool) -> dict[str, Any]:
     """A row of the ledger as the page shows it; `made`: its notebook stands beside the page."""
     margin = row["margin"]
-    interval = f"{_number(row['low'], margin)} to {_number(row['high'], margin)}" if pd.notna(row["low"]) else ""
-    interval = why_none(row["low"], row["high"]) or interval
+    interval = why_none(row["low"], row["high"])
+    if pd.notna(row["low"]) and not interval:
+        interval = f"{_number(row['low'], margin)} to {_number(row['high'], margin)}"
     claimed = f"{row['direction']} {_number(margin)}" if pd.notna(margin) else ""
     return {
         **{key: row[key] for key in ("claim", "note", "verdict", "notebook")},

@@ -59,8 +59,10 @@ _SETTINGS = {
 
 
 def use() -> None:
-    """Set the style for all that is shown from here on: figures, over matplotlib's defaults and not over the user's
-    own file, and tables, as `shown`."""
+    """Set the style of all figures and tables that are shown from here on.
+
+    Of figures over matplotlib's defaults, not over the user's own file; of tables see `shown`.
+    """
     mpl.rcdefaults()
     mpl.rcParams.update(_SETTINGS)
     shown.in_notebooks()
