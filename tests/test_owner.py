@@ -36,7 +36,8 @@ def under_make(folder, interrupted, before=""):
     (folder / "called.py").write_text(CALLED.format(follow=MAKE.format(interrupted=interrupted)))
     (folder / "Makefile").write_text(f"all:\n\t@{sys.executable} called.py\n")
     command = ["sh", "-c", f"{before} exec make"]
-    make = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # of `make test`
+    make = subprocess.Popen(command, cwd=folder, env=outside, stdout=subprocess.PIPE, text=True, start_new_session=True)
     return make, int(make.stdout.readline())
 
 
