@@ -75,14 +75,13 @@ class Run:
         store = self.workspace / "store"
         halves = [Path(at) / name for at, _, names in os.walk(store) for name in names if name.startswith(".last-")]
         for half in halves:
-            for handle in Path("/proc").glob("[0-9]*/fd/*"):
-                with contextlib.suppress(OSError):
-                    if handle.readlink() == half:
-                        writer = int(handle.parts[2])
-                        os.kill(writer, signal.SIGSTOP)
+            for process in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):  # it ends or closes a file meanwhile
+                    if half in [handle.readlink() for handle in Path("/proc", process, "fd").iterdir()]:
+                        os.kill(int(process), signal.SIGSTOP)
                         if half.exists():
-                            return writer
-                        os.kill(writer, signal.SIGCONT)
+                            return int(process)
+                        os.kill(int(process), signal.SIGCONT)
         return None
 
     def whole(self) -> int:
