@@ -75,13 +75,13 @@ class Run:
         store = self.workspace / "store"
         halves = [Path(at) / name for at, _, names in os.walk(store) for name in names if name.startswith(".last-")]
         for half in halves:
-            for process in filter(str.isdigit, os.listdir("/proc")):
+            for process in Path("/proc").glob("[0-9]*"):
                 with contextlib.suppress(OSError):  # it ends or closes a file meanwhile
-                    if half in [handle.readlink() for handle in Path("/proc", process, "fd").iterdir()]:
-                        os.kill(int(process), signal.SIGSTOP)
+                    if half in [handle.readlink() for handle in (process / "fd").iterdir()]:
+                        os.kill(int(process.name), signal.SIGSTOP)
                         if half.exists():
-                            return int(process)
-                        os.kill(int(process), signal.SIGCONT)
+                            return int(process.name)
+                        os.kill(int(process.name), signal.SIGCONT)
         return None
 
     def whole(self) -> int:
