@@ -1,12 +1,11 @@
 """What one process of a run does: a notebook executed by papermill, or jobs made; called by Snakemake's rules."""
 
-import contextlib
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ecsupport.core import owner, paths, progress
 from ecsupport.core.artefacts import sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.failures import DONE, ENDED, FAILED, MISTAKEN, in_words, leave, say
+from ecsupport.failures import DONE, FAILED, MISTAKEN, in_words, leave, say
 from ecsupport.reporting.index import duration, find_notebook
 from ecsupport.reporting.own_images import leave_phantoms_out
 
@@ -31,32 +30,20 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
     """
     _end_with_owner()
     os.environ[progress.HEADLESS] = "1"  # a line a job, since other units speak too
-    try:
-        with _killed(run, unit) as kept:
-            from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
-            from ecsupport.experiments import catalogue  # noqa: PLC0415 - and torch
+    from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
+    from ecsupport.experiments import catalogue  # noqa: PLC0415 - and torch
 
-            wanted = catalogue.find(run, names)
-            jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group], whole=True)
+    try:
+        wanted = catalogue.find(run, names)
+        jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group], whole=True)
         return DONE
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         words = str(error) if isinstance(error, UserError) else in_words(text)
+        kept = run.notebooks / "failed" / f"{unit}.txt"
+        kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(words or f"{text}\n\n{traceback.format_exc()}", encoding="utf-8")
         return MISTAKEN if words else FAILED
-
-
-@contextlib.contextmanager
-def _killed(run: Run, name: str) -> Iterator[Path]:
-    """While this lasts, a file tells the owner of the run that the process was killed: one that is not removes it."""
-    kept = run.notebooks / "failed" / f"{name}.txt"
-    with contextlib.suppress(OSError):  # a full disk is told by what needs room
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(f"{name}: {ENDED}", encoding="utf-8")
-    try:
-        yield kept
-    finally:
-        kept.unlink(missing_ok=True)
 
 
 def _tell(run: Run, name: str, minutes: float) -> None:
@@ -77,11 +64,6 @@ def execute(run: Run, name: str) -> int:
     The notebook is written to `failed/` while it runs and takes its place only when its results file stands.
     """
     _end_with_owner()
-    with _killed(run, name):
-        return _execute(run, name)
-
-
-def _execute(run: Run, name: str) -> int:
     notebook = find_notebook(name)
     plan = os.environ.get(PLAN, "").split()
     step = f"[{plan.index(name) + 1}/{len(plan)}] " if name in plan else ""
@@ -91,6 +73,7 @@ def _execute(run: Run, name: str) -> int:
     os.environ |= kernel_environment()
     executed, results = outputs.of(run, name)
     unfinished = run.notebooks / "failed" / executed.name
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
 
     import papermill  # noqa: PLC0415 - takes two seconds

@@ -24,6 +24,7 @@ SYSTEM = re.compile(rf"\[Errno (\d+)\] ([^:\n]*)(?:: (?:{QUOTED} -> )?{QUOTED})?
 CUT_SHORT = re.compile(  # how NumPy and PyTorch say that a file could not be written to its end
     r"\d+ requested and \d+ written|PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos"
 )
+KILLED = re.compile(r"died with <Signals\.\w+: \d+>\.\n.*\nError in rule (?:notebook_)?(\S+):")  # in Snakemake's log
 DEAD = "DeadKernelError"
 ENDED = (
     "its process was ended from outside, by a person or by the system for want of memory. Call again: what is whole "
@@ -74,7 +75,9 @@ def explain(run: Run, names: list[str]) -> int:
         return STOPPED
     kept = [run.notebooks / "failed" / f"{name}.ipynb" for name in names]
     kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
-    words, lines = [], []
+    killed = KILLED.findall((run.notebooks / "snakemake.log").read_text(encoding="utf-8"))
+    kept = [file for file in kept if file.stem not in killed]
+    words, lines = [f"{name}: {ENDED}" for name in killed], []
     for file in sorted((run.notebooks / "failed").glob("*.txt")):  # of jobs: in our words, or with a traceback
         told, _, traceback = file.read_text(encoding="utf-8").partition("\n\n")
         if traceback:
