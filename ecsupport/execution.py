@@ -1,5 +1,6 @@
 """What one process of a run does: a notebook executed by papermill, or jobs made; called by Snakemake's rules."""
 
+import logging
 import os
 import signal
 import sys
@@ -80,6 +81,8 @@ def execute(run: Run, name: str) -> int:
     import zmq  # noqa: PLC0415
     from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415
     from traitlets.config import Config  # noqa: PLC0415
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it logs it raises too
 
     class Kernel(AsyncKernelManager):
         async def start_kernel(self, **options: Any) -> None:
