@@ -54,8 +54,9 @@ def _tell(run: Run, name: str, minutes: float) -> None:
         file.write(f"{minutes}\n")
     before = [float(line) for line in begun.read_text(encoding="utf-8").split()][:-1]
     left = (total - sum(before)) / workers
-    if sum(before) > total / 10:  # estimates are of another machine
-        left *= (time.time() - began) / 60 * workers / sum(before)
+    passed = (time.time() - began) / 60
+    if sum(before) > total / 10 and passed > 0:  # estimates are of another machine; a clock can jump back
+        left *= passed * workers / sum(before)
     say(f"[{len(before) + 1}/{number:.0f}] {name}" + (f" ({duration([left])} left)" if total else ""))
 
 

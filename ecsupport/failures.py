@@ -25,11 +25,13 @@ CUT_SHORT = re.compile(  # how NumPy and PyTorch say that a file could not be wr
     r"\d+ requested and \d+ written|PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos"
 )
 KILLED = re.compile(r"died with <Signals\.\w+: \d+>\.\n.*\nError in rule (?:notebook_)?(\S+):")  # in Snakemake's log
+SKEWED = re.compile(r"WorkflowError in rule (?:notebook_)?(\S+) .*\n\s*Output .* has older modification time")
 DEAD = "DeadKernelError"
 ENDED = (
     "its process was ended from outside, by a person or by the system for want of memory. Call again: what is whole "
     "stays, and trainings go on from their last checkpoints"
 )
+BACK = "the clock jumped back, so what it made looks older than what it was made from. Call again: it is made anew"
 TRIAL = 2**20  # bytes
 
 
@@ -75,9 +77,10 @@ def explain(run: Run, names: list[str]) -> int:
         return STOPPED
     kept = [run.notebooks / "failed" / f"{name}.ipynb" for name in names]
     kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
-    killed = KILLED.findall((run.notebooks / "snakemake.log").read_text(encoding="utf-8"))
-    kept = [file for file in kept if file.stem not in killed]
-    words, lines = [f"{name}: {ENDED}" for name in killed], []
+    log = (run.notebooks / "snakemake.log").read_text(encoding="utf-8")
+    ended, skewed = KILLED.findall(log), SKEWED.findall(log)
+    kept = [file for file in kept if file.stem not in ended + skewed]
+    words, lines = [f"{name}: {ENDED}" for name in ended] + [f"{name}: {BACK}" for name in skewed], []
     for file in sorted((run.notebooks / "failed").glob("*.txt")):  # of jobs: in our words, or with a traceback
         told, _, traceback = file.read_text(encoding="utf-8").partition("\n\n")
         if traceback:

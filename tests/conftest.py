@@ -21,7 +21,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "own")
 torch.set_num_threads(1)  # tests run side by side; two threads each on two cores take many times as long
 
 PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
-MAKES_THE_SMOKE_RUN, USE_IT = "test_fresh_run.py", ("test_notebooks.py", "test_own_cohort.py")
+MAKES_THE_SMOKE_RUN, USE_IT = "test_fresh_run.py", ("test_flipped.py", "test_notebooks.py", "test_own_cohort.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -134,11 +134,16 @@ def alive(process: int) -> bool:
     return state.stdout[:1] not in ("", "Z")
 
 
-def check(run: Run, killed: str, status: int) -> str:
-    """What the run said in the end; AssertionError for a traceback, a success that is none, or silence."""
+def messages(run: Run) -> list[str]:
+    """What the run said beside its progress; AssertionError for a traceback."""
     text = run.log.read_text()
     assert "Traceback" not in text, text
-    lines = [line for line in text.splitlines() if not re.match(r"\[\d|make: |smoke: | {6}|table-|figure-", line)]
+    return [line for line in text.splitlines() if not re.match(r"\[\d|make: |smoke: | {6}|table-|figure-", line)]
+
+
+def check(run: Run, killed: str, status: int) -> str:
+    """What the run said in the end; AssertionError for a traceback, a success that is none, or silence."""
+    text, lines = run.log.read_text(), messages(run)
     if killed in ("make", "snakemake"):
         return "(killed itself)"
     assert status != 0, f"a {killed} was killed and make ended with 0:\n{text}"

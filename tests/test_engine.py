@@ -1,5 +1,6 @@
 """The engine: what is run again and what is not, what a failure looks like, and that a killed run goes on."""
 
+import contextlib
 import json
 import os
 import signal
@@ -258,6 +259,75 @@ else:
     status, _, err, ran = house.call("reproduce")
     assert (status, set(ran)) == (0, {"01_first", "02_second", "03_third"}), err
     assert len(err.splitlines()) == 7  # no line was written into another
+
+
+def test_runs_of_two_profiles_go_side_by_side(house):
+    """Each has a lock, a folder and a log of its own; jobs that both want are made once (test_jobs.py)."""
+    index = house.notebooks / "index.toml"
+    index.write_text(index.read_text().replace("{ smoke = 0.1 }", "{ smoke = 0.1, laptop = 0.1 }"))
+    met = """
+there = pathlib.Path(os.environ["TRACE"] + "." + profile)
+there.touch()
+while len(list(there.parent.glob(there.stem + ".[sl]*"))) < 2:  # each waits for the other
+    time.sleep(0.05)
+"""
+    house.write("02_second", "figure_1", middle=met)
+    both = [house.start("reproduce", "--profile", profile) for profile in ("smoke", "laptop")]
+    for profile, run in zip(("smoke", "laptop"), both, strict=True):
+        _, err = run.communicate(timeout=600)
+        assert run.returncode == 0, err
+        assert f"{profile}: 2 notebooks to run" in err
+        assert (house.workspace / "figures" / profile / "02_second.json").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process mounts of its own")
+def test_a_checkout_that_cannot_be_written_serves_a_workspace_elsewhere(house, tmp_path):
+    """The whole disk with the checkout is mounted for reading, as on a cluster's shared software."""
+    house.workspace.mkdir()
+    script = f"""
+        mount --bind {paths.ROOT} {paths.ROOT} && mount -o remount,ro,bind {paths.ROOT} || exit 99
+        ! touch {paths.ROOT}/written 2>/dev/null || exit 98
+        exec "$@"
+    """
+    call = ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-m", "ecsupport", "reproduce"]
+
+    def start(**environment):
+        return subprocess.run(call, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+    done = start(**house.environment)
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip(f"this machine lets nobody mount: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert house.trace.read_text().split() == ["01_first", "02_second"]
+
+    done = start(**house.environment | {"ECSUPPORT_WORKSPACE": str(paths.ROOT)})
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "read-only file system. Point ECSUPPORT_WORKSPACE to a folder that can be written" in done.stderr
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["no terminal", "terminal"])
+def test_a_run_needs_no_terminal(house, terminal):
+    """Neither one to read from nor one to write to; with one the same is done."""
+    reading, writing = os.openpty() if terminal else (None, None)
+    closed = 'exec "$@"' if terminal else 'exec "$@" <&-'
+    run = subprocess.Popen(
+        ["sh", "-c", closed, "sh", sys.executable, "-m", "ecsupport", "reproduce"],
+        env=os.environ | house.environment,
+        stdin=writing,
+        stdout=writing or subprocess.PIPE,
+        stderr=writing or subprocess.PIPE,
+        start_new_session=True,
+    )
+    if terminal:
+        os.close(writing)
+        with contextlib.suppress(OSError):  # the last who wrote has ended
+            while os.read(reading, 4096):
+                pass
+        os.close(reading)
+    _, err = run.communicate(timeout=600)
+    assert run.returncode == 0, err
+    assert house.trace.read_text().split() == ["01_first", "02_second"]
 
 
 def test_a_notebook_without_results_fails(house):

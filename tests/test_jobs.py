@@ -51,7 +51,7 @@ def archive(one, *left_out):
     for name in left_out:
         (folder / name).unlink()
         del note["files"][name]
-    (folder / jobs.PROVENANCE).write_text(json.dumps(note | {"left_out": list(left_out)}))
+    jobs.write_record(folder, note | {"left_out": list(left_out)})
     return folder
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_engine import INDEX, House
 
-from ecsupport import outputs
+from ecsupport import failures, outputs
 from ecsupport.cohort import manifest
 from ecsupport.cohort.export import export
 from ecsupport.core import jobs, paths
@@ -178,6 +178,28 @@ def test_inputs_dated_in_the_future_are_refused_with_the_worst_named(run, tmp_pa
         outputs.refuse_future(own)
     assert f"{late} is dated about 10 min in the future" in str(refused.value)
     assert ("(and 1 more)" in str(refused.value)) == (which != "table")
+
+
+def test_a_clock_that_jumps_back_amidst_a_run_is_one_message_and_the_next_run_goes_on(house):
+    """What was made before the jump is dated ahead, and what is made after it is older than what it was made from."""
+    house.write(
+        "02_second",
+        "figure_1",
+        middle="""
+if not (jumped := pathlib.Path(os.environ["TRACE"] + ".jumped")).exists():
+    jumped.touch()
+    for file in (figures / "01_first.json", Run.open(profile).notebooks / "01_first.ipynb"):
+        os.utime(file, (time.time() + 3600, time.time() + 3600))
+""",
+    )
+    status, _, err, _ = house.call("reproduce")
+    assert status == 2
+    assert err.splitlines()[-1] == f"02_second: {failures.BACK}"
+    assert "Snakemake" not in err and "failed" not in err
+    status, _, err, ran = house.call("reproduce")
+    assert (status, ran) == (0, ["01_first", "02_second"])
+    assert err.startswith("01_first: not as it was when it was finished, so it runs again\n")
+    assert house.call("reproduce")[3] == []
 
 
 # --- the umask ------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def exported(used_smoke, runs, ecsupport):
             if note["files"].pop("zones.npz", None):  # of known anatomy
                 (job.place / "zones.npz").unlink()
             (job.place / PROVENANCE).unlink()
-            (job.place / PROVENANCE).write_text(json.dumps(note))
+            jobs.write_record(job.place, note)
     manifest = used_smoke / "own" / "manifest.csv"
     done = ecsupport("reproduce", "--profile", "smoke", "--cohort", manifest, ECSUPPORT_WORKSPACE=used_smoke)
     assert done.returncode == 0, done.stderr

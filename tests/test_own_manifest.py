@@ -67,9 +67,10 @@ def test_a_manifest_reads(own):
 
 
 def test_names_stay_as_they_are_written(own):
-    """NA is a patient; 12.1 and 12.10 are two, and so are 007 and 7."""
-    file = own(lambda f: f.assign(patient_id=["NA", "NA", "12.1", "12.10", "007", "007"]))
-    assert own_manifest.read(file)["patient_id"].tolist() == ["NA", "NA", "12.1", "12.10", "007", "007"]
+    """NA is a patient; 12.1 and 12.10 are two, and so are 007 and 7; -4 is a number and no formula."""
+    names = ["NA", "NA", "12.1", "12.10", "007", "-4"]
+    file = own(lambda f: f.assign(patient_id=names))
+    assert own_manifest.read(file)["patient_id"].tolist() == names
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,11 @@ def test_names_stay_as_they_are_written(own):
         (
             changed(3, "patient_id", "2.024E+10"),
             "row 3, patient_id: a rounded number: several patients may",
+        ),
+        *(
+            (changed(3, column, cell), f"row 3, {column}: .* would be run as a formula by a spreadsheet")
+            for column in ("image", "patient_id", "centre")
+            for cell in ("=cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(1+9)", "\t=1+1", "＝1+1", "+P3")
         ),
         (
             changed(3, "centre", "SÃ¼d"),

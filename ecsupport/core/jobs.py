@@ -201,8 +201,18 @@ def _finish(folder: Path, job: Job) -> None:
     made_with = {name: version(name) for name in LIBRARIES} | {"machine": platform.machine(), "device": job.device}
     note = {"name": job.name, "key": job.key, **job.identity, "made_with": made_with, "files": files}
     shutil.rmtree(job.place, ignore_errors=True)  # what stands there was not verified
-    (folder / PROVENANCE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_record(folder, note)
     folder.rename(job.place)
+
+
+def write_record(folder: Path, note: Mapping[str, Any]) -> None:
+    """Write what is known of a made job, with a digest of that."""
+    whole = {**note, "digest": _digest_of(note)}
+    (folder / PROVENANCE).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _digest_of(note: Mapping[str, Any]) -> str:
+    return sha256(json.dumps({k: v for k, v in note.items() if k != "digest"}, sort_keys=True).encode())
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -222,7 +232,9 @@ def verified(folder: Path, key: str) -> bool:
         state = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, key) for f in files]
         if _seen.get(folder) != state:
             found = record(folder)
-            if found["key"] != key or any(sha256(folder / name) != known for name, known in found["files"].items()):
+            if found["key"] != key or found["digest"] != _digest_of(found):
+                return False
+            if any(sha256(folder / name) != known for name, known in found["files"].items()):
                 return False
             _seen[folder] = state
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of JSON too, where a byte made it another

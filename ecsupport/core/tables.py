@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # columns of our own tables that hold names
 WORDS = ("image", "patient_id", "centre", "modality", "sequence", "diagnosis", "split", "source", "hash", "reader")
 ERRORS = {"#N/A", "#NV", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"}  # of spreadsheets
+FORMULA = ("=", "+", "-", "@")  # signs with which a spreadsheet's formula begins
+NUMBER = re.compile(r"[+-][\d.,]*(e[+-]?\d+)?", re.IGNORECASE)
 NO_WIDTH = ("Cf", "Cc")  # Unicode's categories of signs that nobody sees
 WIDEST = 60  # characters of a cell that a message shows
 ALIKE = 0.8  # share of letters from which a column's name looks like a known one
@@ -116,6 +118,9 @@ def read(
                 table.add("a line break or another control character within the cell", "Remove it", [number], name)
             if row[place].upper() in ERRORS:
                 table.add(f"{row[place]} is a spreadsheet's error, not a value", "Write what is meant", [number], name)
+            if is_formula(row[place]):
+                problem = f"{shown(row[place])} would be run as a formula by a spreadsheet that opens our results"
+                table.add(problem, "Let the cell begin with a letter or a digit", [number], name)
         table.numbers.append(number)
         cells.append(row)
     table.columns = {name: [row[place] for row in cells] for name, place in names.items()}
@@ -162,6 +167,11 @@ def canonical(name: str) -> str:
 def _plain(sign: str) -> str:
     kind = unicodedata.category(sign)
     return "-" if kind == "Pd" or sign == "\u2212" else " " if sign.isspace() else "" if kind in NO_WIDTH else sign
+
+
+def is_formula(cell: str) -> bool:
+    """Whether a spreadsheet would calculate with a cell; a number with its sign, and a lone sign, are none."""
+    return unicodedata.normalize("NFKC", cell[:1]) in FORMULA and not NUMBER.fullmatch(cell)
 
 
 def shown(text: str) -> str:

@@ -1,12 +1,10 @@
 """The archive: what of made jobs is committed, so that everybody re-makes tables and figures without training."""
 
-import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from ecsupport.core import jobs, paths
-from ecsupport.core.artefacts import PROVENANCE
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
@@ -50,7 +48,7 @@ def keep(run: Run, wanted: Iterable[Job]) -> list[Path]:
         note["files"] = {name: note["files"][name] for name in kept}
         for name in kept:
             shutil.copyfile(job.place / name, making / name)
-        (making / PROVENANCE).write_text(json.dumps(note, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        jobs.write_record(making, note)
         for older in goal.parent.glob("[!.]*"):
             shutil.rmtree(older)
         making.rename(goal)

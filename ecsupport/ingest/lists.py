@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
+from ecsupport.core.tables import is_formula
 from ecsupport.ingest.diagnoses import Diagnosis
 from ecsupport.ingest.identity import code
 from ecsupport.ingest.journal import Entry
@@ -16,7 +17,6 @@ OPEN = ("file", "outcome", "why", "images", "near_duplicates", "patient", "centr
         "crop", "date_shifted")  # fmt: skip
 SECRET = ("path", "patient_id", "centre_name", "scanner_name", "description")  # of the private log
 COLUMNS = ("image", "patient_id", "centre", "modality", "sequence", "label", "split", "invasion_depth", "hash")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet would begin to compute
 
 
 def write_logs(out: Path, private: Path, entries: Iterable[Entry]) -> None:
@@ -104,4 +104,5 @@ def _write(file: Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
         writer = csv.DictWriter(lines, columns, lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({name: f"'{cell}" if str(cell).startswith(FORMULA) else cell for name, cell in row.items()})
+            cells = {name: f"'{cell}" if is_formula(str(cell).strip()) else cell for name, cell in row.items()}
+            writer.writerow(cells)
