@@ -26,7 +26,7 @@ CUT_SHORT = re.compile(  # how NumPy and PyTorch say that a file could not be wr
 )
 KILLED = re.compile(r"died with <Signals\.\w+: \d+>\.\n.*\nError in rule (?:notebook_)?(\S+):")  # in Snakemake's log
 SKEWED = re.compile(r"WorkflowError in rule (?:notebook_)?(\S+) .*\n\s*Output .* has older modification time")
-DEAD = "DeadKernelError"
+DEAD = re.compile(r"DeadKernelError|RuntimeError: Kernel died before replying")  # of papermill
 ENDED = (
     "its process was ended from outside, by a person or by the system for want of memory. Call again: what is whole "
     "stays, and trainings go on from their last checkpoints"
@@ -60,8 +60,9 @@ def in_words(text: str) -> str | None:
 
 def leave(file: Path, error: Exception) -> None:
     """Say what stopped papermill itself; where it is the machine, leave that in place of the notebook for `explain`."""
-    text = f"{type(error).__name__}: {error}"
-    words = f"{file.stem}: {ENDED}" if text.startswith(DEAD) else in_words(text)
+    text, said = f"{type(error).__name__}: {error}", file.with_suffix(".log")
+    ended = DEAD.match(text) and not (said.is_file() and "Traceback" in said.read_text(errors="replace"))
+    words = f"{file.stem}: {ENDED}" if ended else in_words(text)
     if not words:
         say(f"{file.stem}: {text}")
         return

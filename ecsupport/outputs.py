@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ecsupport.core import paths
-from ecsupport.core.artefacts import replacing, sha256
+from ecsupport.core.artefacts import read_record, sha256, write_record
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import FOLDER, Run
 from ecsupport.reporting.index import duration, written_notebooks
@@ -45,8 +45,7 @@ def seal(run: Run, name: str) -> None:
     former = before.get("former", {}) | before.get("files", {})
     record: dict[str, Any] = {file.name: sha256(file) for file in of(run, name)}
     record |= {"files": files, "former": {key: digest for key, digest in former.items() if key not in files}}
-    with replacing(_record(run, name)) as path:
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(_record(run, name), record)
 
 
 def set_aside(run: Run) -> dict[str, list[Path]]:
@@ -158,12 +157,11 @@ def _record(run: Run, name: str) -> Path:
 
 
 def _recorded(run: Run, name: str) -> dict[str, Any]:
-    """The record of a notebook; empty where there is none that can be read."""
+    """The record of a notebook; empty where there is none that is as it was written."""
     try:
-        record = json.loads(_record(run, name).read_text(encoding="utf-8"))
+        return read_record(_record(run, name))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _listed(run: Run, name: str) -> dict[str, dict[str, str]]:

@@ -108,6 +108,7 @@ def kill(run: Run, wanted: str, wait: float) -> tuple[str, int]:
     while make.poll() is None and not killed:
         if wanted == CHECKPOINT:
             victim = run.writer()
+            time.sleep(0.002)
         else:
             living = run.living(make.pid)
             seen |= set(living)

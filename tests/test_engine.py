@@ -371,6 +371,26 @@ def test_stopped_then_killed_then_finished(house):
     assert (status, ran) == (0, ["02_second"]), err
 
 
+def kernel_of(run):
+    """A kernel that a notebook of the run has started, however young; None where there is none."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,sess=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 3) for line in listed.splitlines()]
+    ours = {pid for pid, _, session, *_ in rows if int(session) == run.pid}
+    return next((int(pid) for pid, parent, _, *of in rows if parent in ours and "ipykernel_launcher" in str(of)), None)
+
+
+def test_a_kernel_that_is_killed_while_it_starts_is_one_line_too(house):
+    house.trace.write_text("")
+    run = house.start("reproduce")
+    wait_for(lambda: kernel_of(run))
+    os.kill(kernel_of(run), signal.SIGKILL)
+    _, err = run.communicate(timeout=600)
+    assert run.returncode == 2, err
+    assert err.splitlines()[-1].startswith("01_first: its process was ended from outside")
+    assert house.trace.read_text() == "" and "Traceback" not in err and "failed" not in err
+    assert house.call("reproduce")[3] == ["01_first", "02_second"]
+
+
 @pytest.mark.parametrize("killed", ["kernel", "notebook"])
 def test_what_is_killed_in_a_run_is_one_line_and_the_next_run_goes_on(house, killed):
     house.write(

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from ecsupport.core import jobs, paths
+from ecsupport.core.artefacts import write_record
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 
@@ -51,7 +52,7 @@ def archive(one, *left_out):
     for name in left_out:
         (folder / name).unlink()
         del note["files"][name]
-    jobs.write_record(folder, note | {"left_out": list(left_out)})
+    write_record(folder / jobs.PROVENANCE, note | {"left_out": list(left_out)})
     return folder
 
 

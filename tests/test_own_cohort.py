@@ -12,7 +12,7 @@ import pytest
 
 from ecsupport.audit import checklists
 from ecsupport.core import jobs
-from ecsupport.core.artefacts import PROVENANCE
+from ecsupport.core.artefacts import PROVENANCE, write_record
 from ecsupport.core.profiles import Run
 from ecsupport.experiments import catalogue, cohort
 from ecsupport.reporting.index import written_notebooks
@@ -89,8 +89,7 @@ def exported(used_smoke, runs, ecsupport):
             note = jobs.record(made) | {"key": job.key, **job.identity}
             if note["files"].pop("zones.npz", None):  # of known anatomy
                 (job.place / "zones.npz").unlink()
-            (job.place / PROVENANCE).unlink()
-            jobs.write_record(job.place, note)
+            write_record(job.place / PROVENANCE, note)
     manifest = used_smoke / "own" / "manifest.csv"
     done = ecsupport("reproduce", "--profile", "smoke", "--cohort", manifest, ECSUPPORT_WORKSPACE=used_smoke)
     assert done.returncode == 0, done.stderr

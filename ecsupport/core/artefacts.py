@@ -2,9 +2,11 @@
 
 import contextlib
 import hashlib
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 PROVENANCE = "provenance.json"
 
@@ -28,3 +30,22 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_record(file: Path, record: Mapping[str, Any]) -> None:
+    """Write plain JSON values with a digest of themselves."""
+    with replacing(file) as path:
+        text = json.dumps({**record, "digest": _digest(record)}, indent=1, sort_keys=True)
+        path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_record(file: Path) -> dict[str, Any]:
+    """What `write_record` wrote; ValueError where a value is another one, OSError where the file cannot be read."""
+    record = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(record, dict) or record.pop("digest", None) != _digest(record):
+        raise ValueError(f"{file} was altered")
+    return record
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(record, sort_keys=True).encode())

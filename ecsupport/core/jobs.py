@@ -25,7 +25,7 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from ecsupport.core import paths
-from ecsupport.core.artefacts import PROVENANCE, sha256
+from ecsupport.core.artefacts import PROVENANCE, read_record, sha256, write_record
 from ecsupport.core.errors import UserError
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch")  # noted in what a job made, and no part of its key
@@ -201,23 +201,13 @@ def _finish(folder: Path, job: Job) -> None:
     made_with = {name: version(name) for name in LIBRARIES} | {"machine": platform.machine(), "device": job.device}
     note = {"name": job.name, "key": job.key, **job.identity, "made_with": made_with, "files": files}
     shutil.rmtree(job.place, ignore_errors=True)  # what stands there was not verified
-    write_record(folder, note)
+    write_record(folder / PROVENANCE, note)
     folder.rename(job.place)
-
-
-def write_record(folder: Path, note: Mapping[str, Any]) -> None:
-    """Write what is known of a made job, with a digest of that."""
-    whole = {**note, "digest": _digest_of(note)}
-    (folder / PROVENANCE).write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _digest_of(note: Mapping[str, Any]) -> str:
-    return sha256(json.dumps({k: v for k, v in note.items() if k != "digest"}, sort_keys=True).encode())
 
 
 def record(folder: Path) -> dict[str, Any]:
     """What is known of a made job: name, key, recipe, given, inputs and the SHA-256 of its files."""
-    return json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    return read_record(folder / PROVENANCE)
 
 
 def device_of(folder: Path) -> str:
@@ -232,9 +222,7 @@ def verified(folder: Path, key: str) -> bool:
         state = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, key) for f in files]
         if _seen.get(folder) != state:
             found = record(folder)
-            if found["key"] != key or found["digest"] != _digest_of(found):
-                return False
-            if any(sha256(folder / name) != known for name, known in found["files"].items()):
+            if found["key"] != key or any(sha256(folder / name) != known for name, known in found["files"].items()):
                 return False
             _seen[folder] = state
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of JSON too, where a byte made it another

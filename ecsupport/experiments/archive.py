@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ecsupport.core import jobs, paths
+from ecsupport.core.artefacts import PROVENANCE, write_record
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
@@ -48,7 +49,7 @@ def keep(run: Run, wanted: Iterable[Job]) -> list[Path]:
         note["files"] = {name: note["files"][name] for name in kept}
         for name in kept:
             shutil.copyfile(job.place / name, making / name)
-        jobs.write_record(making, note)
+        write_record(making / PROVENANCE, note)
         for older in goal.parent.glob("[!.]*"):
             shutil.rmtree(older)
         making.rename(goal)
