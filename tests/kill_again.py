@@ -123,16 +123,17 @@ def kill(run: Run, wanted: str, wait: float) -> tuple[str, int]:
                 killed = wanted
     status = make.wait()
     deadline = time.monotonic() + PATIENCE
-    while left := [process for process in seen if alive(process)]:
-        assert time.monotonic() < deadline, f"a {wanted} was killed, and these still run: {left}"
+    while left := "\n".join(filter(None, map(running, seen))):
+        assert time.monotonic() < deadline, f"a {wanted} was killed, and these still run:\n{left}"
         time.sleep(0.1)
     return killed, status
 
 
-def alive(process: int) -> bool:
-    """Whether a process runs, as opposed to one that has ended and was not yet asked for its status."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
-    return state.stdout[:1] not in ("", "Z")
+def running(process: int) -> str:
+    """State and command of a process that runs; empty where it has ended, though nobody asked for its status yet."""
+    command = ["ps", "-o", "pid=,ppid=,stat=,etimes=,args=", "-p", str(process)]
+    row = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return "" if " Z" in row[:30] else row
 
 
 def messages(run: Run) -> list[str]:
