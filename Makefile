@@ -27,7 +27,7 @@ EXTRA := $$([ "$$ALLOW_EXTRA" != 1 ] || echo --allow-extra)
 TRAINED := --jobs="$$JOBS" $$([ "$$TRAIN" != 1 ] || echo --train) $$([ "$$FRESH" != 1 ] || echo --fresh)
 RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(TRAINED) $(EXTRA)
 
-.PHONY: help reproduce check audit test verify lab lint bench lock refresh clean .venv supported
+.PHONY: help reproduce check audit test test-slow verify lab lint bench lock refresh clean .venv supported
 
 help:  ## show this list
 	@grep -hE '^[a-z.%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ audit: supported  ## every published number checked against the others: audit.cs
 test: supported  ## unit tests, a fresh smoke run, then every committed notebook against it
 	@$(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
+test-slow: supported  ## what takes long or needs root: a run on a Slurm cluster of its own
+	@$(IN) -m pytest tests/slow
+
 verify: supported  ## train some archived jobs anew and compare with the archive  [N=3 PROFILE=laptop]
 	@$(RUN) verify --number="$$N" --profile="$$PROFILE"
 
@@ -67,7 +70,7 @@ refresh: supported  ## re-execute the committed notebooks and figures/reference
 
 lock: supported  ## resolve requirements.lock anew from pyproject.toml
 	@$(IN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
+		--no-header --no-annotate --extra dev --extra slurm pyproject.toml -o requirements.lock
 
 .venv: supported  ## the environment alone
 	@$(IN) --version

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from ecsupport.core import owner, paths
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.execution import AHEAD, BEGUN, PLAN, cleaned
+from ecsupport.execution import AHEAD, BEGUN, PLAN, REMOTE, SAID, cleaned
 from ecsupport.failures import DONE, MISTAKEN, explain, say
 from ecsupport.reporting.index import Notebook, duration, find_item, written_notebooks
 
@@ -33,20 +34,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WORKFLOW = paths.ROOT / "workflow"
+HERE = "default"  # in place of a cluster
+UNQUOTED = "'\"$`#{}\\\n"  # what Snakemake does not quote in the commands that it submits
 UNASKED = 5.0  # minutes that a run trains without being asked to
 SHOWN = 20  # lacking jobs that are named
 LARGEST = 500_000  # bytes of a file that is kept as a reference
+GRAPH = "graph.json"  # in the folder of a run: its jobs and notebooks as experiments/graph.py has drawn them
 PATIENCE = 3.0  # seconds to wait for a lock: as long as the children of a dead owner take to notice
 
 
 @dataclass(frozen=True)
 class How:
-    """How a run is made: where (a folder in `workflow/profiles`), how many jobs at a time, whether it may train long.
+    """How a run is made: where, how many jobs at a time, whether it may train long.
 
+    place: a folder in `workflow/profiles`, or one of a person's own, with a config.yaml for Snakemake
     jobs: 0 stands for the threads of the profile;  checked: rows of a person's manifest, looked through
     """
 
-    place: str = "default"
+    place: str = HERE
     jobs: int = 0
     train: bool = False
     checked: "pd.DataFrame | None" = None
@@ -84,7 +89,8 @@ def reproduce(run: Run, names: Sequence[str] = (), how: How = How()) -> int:
         shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
         owner.announce()
         os.environ[PLAN] = " ".join(names)
-        status, _ = snakemake(targets, names)
+        with _heard(run.notebooks / SAID):
+            status, _ = snakemake(targets, names)
         if status != DONE:
             return explain(run, names)
         shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
@@ -191,6 +197,30 @@ def _owned(run: Run) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _heard(file: Path) -> Iterator[None]:
+    """Say what processes on other machines write into a file."""
+    file.write_text("")
+    done, said = threading.Event(), sys.stderr  # Snakemake's own is turned to its log
+
+    def listen() -> None:
+        with file.open(encoding="utf-8") as lines:
+            while True:
+                last = done.wait(1)
+                said.write(lines.read())
+                said.flush()
+                if last:
+                    break
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def _may_begin(run: Run, names: Sequence[str], workers: int, asked: bool) -> bool:
     """Say which jobs the notebooks of these names lack; False where making them takes long and nobody asked for it."""
     from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
@@ -225,14 +255,19 @@ def _snakemake(run: Run, place: str, workers: int) -> Callable[..., tuple[int, s
     What it says goes to `snakemake.log`, what it prints is returned. It runs within this process, so that it ends when
     this process is killed.
     """
-    profile = WORKFLOW / "profiles" / place
-    if not profile.is_dir():
-        known = ", ".join(sorted(folder.name for folder in profile.parent.iterdir()))
-        raise UserError(f"there is no {place!r} in {profile.parent}. Choose one of: {known}")
+    profile = WORKFLOW / "profiles" / place if (WORKFLOW / "profiles" / place).is_dir() else Path(place).absolute()
+    if not (profile / "config.yaml").is_file():
+        known = ", ".join(sorted(folder.name for folder in (WORKFLOW / "profiles").iterdir()))
+        raise UserError(f"there is no {profile / 'config.yaml'}. Choose one of: {known}, or a folder with such a file")
     arguments = ["--snakefile", str(WORKFLOW / "Snakefile"), "--directory", str(run.notebooks), "--nolock"]
     arguments += ["--workflow-profile", str(profile)]
-    if place == "default":
-        arguments += ["--cores", str(workers)]
+    if place == HERE:
+        arguments += ["--cores", str(workers), "--resources", f"mem_mb={_memory()}", "gpu=1"]
+    else:
+        for path in (paths.ROOT, paths.notebooks(), run.notebooks, profile, run.cohort or Path()):
+            if sign := set(str(path)) & set(UNQUOTED):
+                raise UserError(f"a cluster's jobs cannot be given {sign.pop()} in {path}. Move it to another path")
+        os.environ[REMOTE] = str(run.notebooks / SAID)
     named = {"profile": run.profile.name, "cohort": str(run.cohort or "")}
     log = run.notebooks / "snakemake.log"
     log.unlink(missing_ok=True)
@@ -242,12 +277,16 @@ def _snakemake(run: Run, place: str, workers: int) -> Callable[..., tuple[int, s
     def call(more: list[str], stale: Sequence[str] = ()) -> tuple[int, str]:
         from snakemake.cli import main  # noqa: PLC0415 - takes two seconds
 
+        from ecsupport.experiments import catalogue, graph  # noqa: PLC0415 - with it comes torch
+
+        wanted = {notebook.name: catalogue.of_notebook(run, notebook.name) for notebook in written_notebooks()}
         printed = io.StringIO()
         try:
+            with replacing(run.notebooks / GRAPH) as path:
+                drawn = {"run": named, **graph.drawn(wanted, stale, workers)}
+                path.write_text(json.dumps(drawn, indent=1) + "\n", encoding="utf-8")
             with log.open("a") as said, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
-                # as JSON: a path may hold what YAML takes for syntax
-                values = {"run": named, "stale": list(stale), "workers": workers}
-                main([*more, *arguments, "--config", *(f"{name}={json.dumps(of)}" for name, of in values.items())])
+                main([*more, *arguments])
         except SystemExit as end:
             return int(end.code or 0), printed.getvalue()
         finally:
@@ -287,6 +326,11 @@ def _lacks(run: Run, name: str) -> bool:
     from ecsupport.experiments import catalogue  # noqa: PLC0415
 
     return bool(jobs.lacking(catalogue.of_notebook(run, name)))
+
+
+def _memory() -> int:
+    """MB of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
 def _find_home(run: Run) -> None:

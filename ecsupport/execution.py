@@ -22,6 +22,8 @@ from ecsupport.reporting.own_images import leave_phantoms_out
 PLAN = "ECSUPPORT_PLAN"  # names of the notebooks of this run, for "[2/4]"
 AHEAD = "ECSUPPORT_AHEAD"  # jobs of this run: their number, their minutes, how many at a time, when it began
 BEGUN = "begun.txt"  # minutes of each job that was begun
+REMOTE = "ECSUPPORT_REMOTE"  # where a process on another machine writes what it says
+SAID = "said.txt"
 
 
 def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
@@ -29,7 +31,7 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
 
     What went wrong is left in `failed/<unit>.txt` for the owner of the run to tell.
     """
-    _end_with_owner()
+    _begin()
     os.environ[progress.HEADLESS] = "1"  # a line a job, since other units speak too
     from ecsupport.core import jobs  # noqa: PLC0415 - with it comes pandas
     from ecsupport.experiments import catalogue  # noqa: PLC0415 - and torch
@@ -65,7 +67,7 @@ def execute(run: Run, name: str) -> int:
 
     The notebook is written to `failed/` while it runs and takes its place only when its results file stands.
     """
-    _end_with_owner()
+    _begin()
     notebook = find_notebook(name)
     plan = os.environ.get(PLAN, "").split()
     step = f"[{plan.index(name) + 1}/{len(plan)}] " if name in plan else ""
@@ -176,7 +178,9 @@ def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return joined
 
 
-def _end_with_owner() -> None:
-    """End at once by Ctrl-C, and soon after the parent: a killed run leaves nothing running."""
+def _begin() -> None:
+    """End at once by Ctrl-C, and soon after the parent; speak to where the owner of the run listens."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     owner.follow()
+    if file := os.environ.get(REMOTE):
+        sys.stderr = Path(file).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - until the process ends

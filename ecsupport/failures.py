@@ -24,7 +24,7 @@ SYSTEM = re.compile(rf"\[Errno (\d+)\] ([^:\n]*)(?:: (?:{QUOTED} -> )?{QUOTED})?
 CUT_SHORT = re.compile(  # how NumPy and PyTorch say that a file could not be written to its end
     r"\d+ requested and \d+ written|PytorchStreamWriter failed|inline_container\.cc:\d+\] \. unexpected pos"
 )
-KILLED = re.compile(r"died with <Signals\.\w+: \d+>\.\n.*\nError in rule (?:notebook_)?(\S+):")  # in Snakemake's log
+KILLED = re.compile(r" -m ecsupport (?:unit|execute) (\S+) .*' died with <Signals\.\w+: \d+>\.")  # in Snakemake's log
 SKEWED = re.compile(r"WorkflowError in rule (?:notebook_)?(\S+) .*\n\s*Output .* has older modification time")
 DEAD = re.compile(r"DeadKernelError|RuntimeError: Kernel died before replying")  # of papermill
 ENDED = (
@@ -32,6 +32,19 @@ ENDED = (
     "stays, and trainings go on from their last checkpoints"
 )
 BACK = "the clock jumped back, so what it made looks older than what it was made from. Call again: it is made anew"
+OF_SLURM = re.compile(  # rule, status and first output of a job that Slurm has ended, in Snakemake's log
+    r"Error in rule (\S+):\n    message: SLURM-job '\d+' failed, SLURM status is: '(\w+)'(?:.*\n)*?    output: (\S+)"
+)
+REFUSED = re.compile(r"SLURM sbatch failed\. The error message was '(?:sbatch: error: )?(.*)")
+RAISE = "Give it more in the config.yaml of your cluster, e.g. set-resources: [{}:{}]"
+OF_CLUSTERS = {
+    "CANCELLED": "was cancelled. Call again: what is whole stays",
+    "PREEMPTED": "had to give way to another job. Call again: what is whole stays",
+    "NODE_FAIL": "lost its node. Call again: what is whole stays",
+    "TIMEOUT": f"took longer than it asked for. {RAISE.format('{0}', 'runtime=1440')}",
+    "DEADLINE": f"took longer than it asked for. {RAISE.format('{0}', 'runtime=1440')}",
+    "OUT_OF_MEMORY": f"needed more memory than it asked for. {RAISE.format('{0}', 'mem_mb=64000')}",
+}
 TRIAL = 2**20  # bytes
 
 
@@ -79,15 +92,21 @@ def explain(run: Run, names: list[str]) -> int:
     kept = [run.notebooks / "failed" / f"{name}.ipynb" for name in names]
     kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
     log = (run.notebooks / "snakemake.log").read_text(encoding="utf-8")
-    ended, skewed = KILLED.findall(log), SKEWED.findall(log)
-    kept = [file for file in kept if file.stem not in ended + skewed]
-    words, lines = [f"{name}: {ENDED}" for name in ended] + [f"{name}: {BACK}" for name in skewed], []
+    told = dict.fromkeys(KILLED.findall(log), ENDED) | dict.fromkeys(SKEWED.findall(log), BACK)
+    for rule, status, output in OF_SLURM.findall(log):
+        if status in OF_CLUSTERS:
+            told[Path(output).stem] = OF_CLUSTERS[status].format(rule)
+    kept = [file for file in kept if file.stem not in told]
+    words, lines = [f"{name}: {problem}" for name, problem in told.items()], []
+    words += [
+        f"Slurm took no job: {why}. Change that in the config.yaml of your cluster" for why in REFUSED.findall(log)
+    ]
     for file in sorted((run.notebooks / "failed").glob("*.txt")):  # of jobs: in our words, or with a traceback
-        told, _, traceback = file.read_text(encoding="utf-8").partition("\n\n")
+        problem, _, traceback = file.read_text(encoding="utf-8").partition("\n\n")
         if traceback:
-            lines += [f"a job failed: {told}", f"      kept for reading: {file}"]
+            lines += [f"a job failed: {problem}", f"      kept for reading: {file}"]
         else:
-            words.append(told)
+            words.append(problem)
     for file in kept:
         count, name, message = _error(file)
         if in_our_words := message if name == "UserError" else in_words(f"{name}: {message}"):

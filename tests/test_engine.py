@@ -64,6 +64,34 @@ key = f"figures/{figures.name}/TABLE.csv"
 """
 
 
+# three jobs, each of which reads the one before, and many that read nothing; every process of a run begins with it
+TOY = """
+import os, sys, time, types
+from pathlib import Path
+from ecsupport.core.jobs import Job
+from ecsupport.experiments import catalogue
+
+def make(folder, job):
+    with open(os.environ["TRACE"] + ".jobs", "a") as trace:
+        trace.write(job.name + "\\n")
+    while job.recipe.get("hold") and Path(os.environ["TRACE"] + ".hold").exists():
+        time.sleep(0.05)
+    below = b"".join((one.folder / "it").read_bytes() for one in job.inputs.values())
+    (folder / "it").write_bytes(below + job.name.encode())
+
+def read(run):
+    first = Job("pixels/toy", make, {}, minutes=0.1)
+    second = Job("translator/toy", make, {"hold": True}, {"pixels": first}, minutes=0.1)
+    third = Job("screening/toy", make, {}, {"translator": second}, minutes=0.1)
+    return [third, *(Job(f"floor/{number}", make, {}) for number in range(int(os.environ.get("MANY", 0))))]
+
+toy = types.ModuleType("ecsupport.experiments.toy")
+toy.read = read
+sys.modules[toy.__name__] = toy
+catalogue.READ["01_first"] = "toy.read"
+"""
+
+
 def sources(name, table, value=0.9, middle=""):
     fill = {"NAME": name, "TABLE": table, "VALUE": str(value)}
     cells = [FIRST, middle or "1", LAST]
@@ -75,11 +103,12 @@ def sources(name, table, value=0.9, middle=""):
 class House:
     """A workspace and a folder of two tiny notebooks."""
 
-    def __init__(self, folder, call, write):
-        self.notebooks = folder / f"notebooks of {NASTY}"
+    def __init__(self, folder, call, write, name=NASTY):
+        self.notebooks = folder / f"notebooks of {name}"
         self.notebooks.mkdir()
-        self.workspace = folder / f"workspace of {NASTY}"
+        self.workspace = folder / f"workspace of {name}"
         self.trace = folder / "trace"
+        self.further = {}
         self._call, self._write = call, write
         (self.notebooks / "index.toml").write_text(INDEX)
         self.write("01_first", "table_1")
@@ -94,7 +123,19 @@ class House:
             "ECSUPPORT_NOTEBOOKS": str(self.notebooks),
             "ECSUPPORT_WORKSPACE": str(self.workspace),
             "TRACE": str(self.trace),
-        }
+        } | self.further
+
+    def give_jobs(self):
+        """Let the first notebook lack jobs, of which one takes until nobody holds it."""
+        place = self.trace.with_name("jobs")
+        place.mkdir()
+        (place / "sitecustomize.py").write_text(TOY)
+        self.further = {"PYTHONPATH": str(place)}
+        self.hold.touch()
+
+    @property
+    def hold(self):
+        return Path(f"{self.trace}.hold")
 
     def call(self, *arguments):
         """Exit status, standard output, standard error, and the names of the notebooks that were executed."""
@@ -391,6 +432,24 @@ def test_a_kernel_that_is_killed_while_it_starts_is_one_line_too(house):
     assert house.call("reproduce")[3] == ["01_first", "02_second"]
 
 
+def test_a_job_that_is_killed_is_one_line_and_the_next_run_makes_it(house):
+    house.give_jobs()
+    run = house.start("reproduce")
+    begun = Path(f"{house.trace}.jobs")
+    wait_for(lambda: begun.exists() and "translator" in begun.read_text())
+    listed = subprocess.run(["ps", "-eo", "pid=,sess=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    (unit,) = [int(pid) for pid, session, *of in rows if int(session) == run.pid and "ecsupport unit" in str(of)]
+    os.kill(unit, signal.SIGKILL)
+    _, err = run.communicate(timeout=600)
+    assert run.returncode == 2, err
+    assert err.splitlines()[-1].startswith("translators_1: its process was ended from outside")
+    house.hold.unlink()
+    status, _, err, ran = house.call("reproduce")
+    assert (status, ran) == (0, ["01_first", "02_second"]), err
+    assert begun.read_text().split() == ["pixels/toy", "translator/toy", "translator/toy", "screening/toy"]
+
+
 @pytest.mark.parametrize("killed", ["kernel", "notebook"])
 def test_what_is_killed_in_a_run_is_one_line_and_the_next_run_goes_on(house, killed):
     house.write(
@@ -420,7 +479,8 @@ def test_what_is_killed_in_a_run_is_one_line_and_the_next_run_goes_on(house, kil
     [
         (("reproduce", "--profile", "huge"), "unknown profile 'huge'. Choose one of: laptop, paper, smoke"),
         (("reproduce", "--cohort", "none.csv"), "none.csv does not exist. Give COHORT the path of a CSV file"),
-        (("reproduce", "--on", "moon"), "Choose one of: default, kubernetes, slurm"),
+        (("reproduce", "--on", "moon"), "Choose one of: default, slurm, or a folder with such a file"),
+        (("reproduce", "--on", "slurm"), "a cluster's jobs cannot be given"),
         (("item", "table-99"), "unknown item 'table-99'. Choose one of: figure-1, table-1, table-2"),
         (("item", "table-2"), "table-2 is not yet: 03_third (The third) is still to be written"),
         (("bench", "nothing"), "there is no group 'nothing' to measure"),

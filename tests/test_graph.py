@@ -1,5 +1,6 @@
 """The graph of lacking jobs: every job in one unit, units wait for what they read, and nothing long starts unasked."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -73,6 +74,24 @@ def test_small_jobs_share_processes_and_long_ones_do_not():
     long = [Job(f"translator/{number}", nothing, {}, minutes=15) for number in range(10)]
     assert len(graph.units(short, 2)) == 2
     assert len(graph.units(long, 2)) == 8
+
+
+def test_what_is_drawn_says_what_each_notebook_waits_for_and_what_a_stage_asks_for():
+    """The largest job of a stage decides: Slurm gives all tasks of an array the same."""
+    small = Job("translator/small", nothing, {}, minutes=1, memory=0.5)
+    large = Job("translator/large", nothing, {}, minutes=50, memory=3.2, device="cuda")
+    score = Job("scores/one", nothing, {}, {"translator": large}, minutes=1)
+    jobs.make([small])
+    wanted = {"03": [small, large], "05": [score], "07": [small], "10": []}
+    drawn = graph.drawn(wanted, ["03", "05", "07"], 2)
+    json.dumps(drawn, allow_nan=False)
+    assert drawn["stages"]["translators"]["units"]["translators_1"]["jobs"] == ["translator/large"]
+    assert {name: of["units"] for name, of in drawn["notebooks"].items()} == {
+        "03": ["translators_1"], "05": ["networks_1"], "07": [], "10": []
+    }  # fmt: skip
+    asked = {name: [stage[of] for of in ("memory", "minutes", "gpu")] for name, stage in drawn["stages"].items()}
+    assert asked == {"translators": [3200, 50 * graph.SPARE, 1], "networks": [1000, graph.LEAST, 0]}
+    assert graph.drawn(wanted, [], 2)["stages"] == {}
 
 
 @pytest.mark.parametrize("name", ["smoke", "laptop", "paper"])

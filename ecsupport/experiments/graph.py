@@ -1,12 +1,15 @@
 """The graph of a run: lacking jobs in units, each made by one process, and what a unit waits for.
 
-Known before anything runs. Few units make many small jobs each, so that starting Python takes little of the time.
+Known before anything runs, and written down for workflow/Snakefile, which is read anew on every node of a cluster. Few
+units make many small jobs each, so that starting Python takes little of the time.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ecsupport.core import jobs
 from ecsupport.core.jobs import Job
 
 STAGES = (  # by the first word of a job's name; all others are measured last
@@ -16,6 +19,8 @@ STAGES = (  # by the first word of a job's name; all others are measured last
     ("measures", ()),
 )
 ENOUGH = 20.0  # minutes of one core: a unit of that much work is not made longer
+SPARE = 4.0  # times as long as estimated may a job of a cluster take, whose cores may be slow
+LEAST = 30.0  # minutes that it may take at least
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,33 @@ def units(lacking: Sequence[Job], workers: int) -> list[Unit]:
     return found
 
 
-def _minutes(jobs: Iterable[Job]) -> float:
-    return sum(job.minutes for job in jobs)
+def drawn(wanted: Mapping[str, Sequence[Job]], stale: Iterable[str], workers: int) -> dict[str, Any]:
+    """Plain JSON values: the stages with their units, and by notebook the keys of its jobs and the units it waits for.
+
+    wanted: the jobs that each notebook reads;  stale: the notebooks that will run, whose lacking jobs are made.
+    A stage is one rule: its units ask for the memory (MB) and the time (minutes) of the largest of them.
+    """
+    made = units(jobs.lacking(job for name in stale for job in wanted[name]), workers)
+    unit_of = {job.place: unit.name for unit in made for job in unit.jobs}
+    stages: dict[str, dict[str, Any]] = {}
+    for unit in made:
+        stage = stages.setdefault(unit.name.rpartition("_")[0], {"units": {}, "memory": 0, "minutes": LEAST, "gpu": 0})
+        stage["units"][unit.name] = {"jobs": [job.name for job in unit.jobs], "needs": unit.needs}
+        stage["memory"] = max(stage["memory"], *(math.ceil(1000 * job.memory) for job in unit.jobs))
+        stage["minutes"] = max(stage["minutes"], math.ceil(SPARE * _minutes(unit.jobs)))
+        stage["gpu"] = max(stage["gpu"], *(int(job.device != "cpu") for job in unit.jobs))
+    notebooks = {
+        name: {
+            "jobs": [job.key for job in of],
+            "units": sorted({unit_of[job.place] for job in of if job.place in unit_of}),
+        }
+        for name, of in wanted.items()
+    }
+    return {"stages": stages, "notebooks": notebooks}
+
+
+def _minutes(some: Iterable[Job]) -> float:
+    return sum(job.minutes for job in some)
 
 
 def _stage(job: Job) -> int:
