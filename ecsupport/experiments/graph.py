@@ -46,7 +46,7 @@ def units(lacking: Sequence[Job], workers: int) -> list[Unit]:
         count = min(len(families), max(workers, math.ceil(sum(map(_minutes, families)) / ENOUGH)))
         loads: list[list[Job]] = [[] for _ in range(count)]
         for family in families:
-            min(loads, key=_minutes).extend(family)
+            min(loads, key=lambda load: (_minutes(load), len(load))).extend(family)  # of no minutes too
         for number, load in enumerate(loads, start=1):
             name = f"{stage}_{number}"
             unit_of |= dict.fromkeys((job.place for job in load), name)
