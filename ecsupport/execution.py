@@ -1,5 +1,6 @@
 """What one process of a run does: a notebook executed by papermill, or jobs made; called by Snakemake's rules."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 from ecsupport import outputs
 from ecsupport.core import owner, paths, progress
-from ecsupport.core.artefacts import sha256
+from ecsupport.core.artefacts import replacing, sha256
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.failures import DONE, FAILED, MISTAKEN, in_words, leave, say
@@ -43,9 +44,10 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         words = str(error) if isinstance(error, UserError) else in_words(text)
-        kept = run.notebooks / "failed" / f"{unit}.txt"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(words or f"{text}\n\n{traceback.format_exc()}", encoding="utf-8")
+        told = words or f"{text}\n\n{traceback.format_exc()}"
+        # on a full disk it is whole or absent: `explain` then tries by itself
+        with contextlib.suppress(OSError), replacing(run.notebooks / "failed" / f"{unit}.txt") as kept:
+            kept.write_text(told, encoding="utf-8")
         return MISTAKEN if words else FAILED
 
 

@@ -13,10 +13,12 @@ import tempfile
 from pathlib import Path
 
 from ecsupport.core import paths
+from ecsupport.core.artefacts import replacing
 from ecsupport.core.profiles import Run
 
 DONE, FAILED, MISTAKEN, STOPPED = 0, 1, 2, 130  # exit statuses
 stops: list[int] = []  # signals by which a person has stopped this command
+FULL = "no space left in"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ENTRY = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 QUOTED = r"""('[^'\n]*'|"[^"\n]*")"""
@@ -62,9 +64,7 @@ def in_words(text: str) -> str | None:
     ours = file is None or Path(file).is_relative_to(workspace) or workspace.is_relative_to(file)
     if number in NO_SPACE or CUT_SHORT.search(text):
         where = Path(file).parent if file else f"{workspace} (or in {tempfile.gettempdir()}, for temporary files)"
-        return f"no space left in {where}. Free space" + (
-            ", or point ECSUPPORT_WORKSPACE to another disk" if ours else ""
-        )
+        return f"{FULL} {where}. Free space" + (", or point ECSUPPORT_WORKSPACE to another disk" if ours else "")
     if number in NO_ENTRY and file is not None:
         remedy = "Point ECSUPPORT_WORKSPACE to a folder that can be written" if ours else "Change its permissions"
         return f"{file}: {found[2].lower()}. {remedy}"
@@ -82,7 +82,8 @@ def leave(file: Path, error: Exception) -> None:
     kept = {"output_type": "error", "ename": "UserError", "evalue": words}
     with contextlib.suppress(OSError):  # then `explain` tries by itself whether the disk is full
         file.unlink(missing_ok=True)
-        file.write_text(json.dumps({"cells": [{"execution_count": None, "outputs": [kept]}]}), encoding="utf-8")
+        with replacing(file) as path:
+            path.write_text(json.dumps({"cells": [{"execution_count": None, "outputs": [kept]}]}), encoding="utf-8")
 
 
 def explain(run: Run, names: list[str]) -> int:
@@ -93,9 +94,8 @@ def explain(run: Run, names: list[str]) -> int:
     kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
     log = (run.notebooks / "snakemake.log").read_text(encoding="utf-8")
     told = dict.fromkeys(KILLED.findall(log), ENDED) | dict.fromkeys(SKEWED.findall(log), BACK)
-    for rule, status, output in OF_SLURM.findall(log):
-        if status in OF_CLUSTERS:
-            told[Path(output).stem] = OF_CLUSTERS[status].format(rule)
+    of_slurm = [(rule, status, output) for rule, status, output in OF_SLURM.findall(log) if status in OF_CLUSTERS]
+    told |= {Path(output).stem: OF_CLUSTERS[status].format(rule) for rule, status, output in of_slurm}
     kept = [file for file in kept if file.stem not in told]
     words, lines = [f"{name}: {problem}" for name, problem in told.items()], []
     words += [
@@ -120,6 +120,8 @@ def explain(run: Run, names: list[str]) -> int:
             lines.append(f"      what its kernel said: {log}")
     if not words and (reason := _trial(run.notebooks) or (None if kept or lines else in_words(tail(run)))):
         words = [reason]
+    if full := [line for line in words if line.startswith(FULL)]:
+        words, lines = full[:1], []  # all else follows from that
     for line in lines or ([] if words else [tail(run)]):
         say(line)
     for line in dict.fromkeys(words):
