@@ -83,7 +83,7 @@ def read(run):
     first = Job("pixels/toy", make, {}, minutes=0.1)
     second = Job("translator/toy", make, {"hold": True}, {"pixels": first}, minutes=0.1)
     third = Job("screening/toy", make, {}, {"translator": second}, minutes=0.1)
-    return [third, *(Job(f"floor/{number}", make, {}) for number in range(int(os.environ.get("MANY", 0))))]
+    return [third, *(Job(f"floor/toy-{number}", make, {}) for number in range(int(os.environ.get("MANY", 0))))]
 
 toy = types.ModuleType("ecsupport.experiments.toy")
 toy.read = read
