@@ -89,7 +89,7 @@ def reproduce(run: Run, names: Sequence[str] = (), how: How = How()) -> int:
         shutil.rmtree(run.notebooks / "failed", ignore_errors=True)
         owner.announce()
         os.environ[PLAN] = " ".join(names)
-        with _heard(run.notebooks / SAID):
+        with _heard(run.notebooks / SAID) if how.place != HERE else contextlib.nullcontext():
             status, _ = snakemake(targets, names)
         if status != DONE:
             return explain(run, names)

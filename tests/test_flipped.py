@@ -13,7 +13,7 @@ from ecsupport.core.seeds import generator
 from ecsupport.reporting.index import written_notebooks
 
 # of what lies beside the results in runs/smoke, what nobody reads, what only has to exist, or what is written anew
-READ_BY_NOBODY = {".lock", "snakemake.log", "begun.txt", "said.txt", "units", "graph.json"}
+READ_BY_NOBODY = {".lock", "snakemake.log", "begun.txt", "units", "graph.json"}
 SNAKEMAKES_OWN = ".snakemake"  # tried in the last test
 KEY = re.compile("[0-9a-f]{20}")
 FLIPS = 5  # in each kind of file

@@ -11,6 +11,7 @@ import pytest
 import slurm_cluster
 from test_engine import House
 
+from ecsupport import failures
 from ecsupport.core import paths
 
 pytestmark = pytest.mark.skipif(bool(slurm_cluster.why_not()), reason=slurm_cluster.why_not())
@@ -107,6 +108,15 @@ def test_what_a_cluster_refuses_is_one_message(cluster):
     assert line == (
         "Slurm took no job: invalid partition specified: nowhere. Change that in the config.yaml of your cluster"
     )
+
+
+def test_a_job_that_takes_longer_than_it_asked_for_is_told_with_its_remedy(cluster):
+    """The remedy's own form, by which the job is given a minute here; Slurm looks every half a minute."""
+    with (cluster.quick / "config.yaml").open("a") as profile:
+        profile.write("set-resources: [translators:runtime=1]\n")
+    done = cluster.script("run")
+    assert done.returncode == 2
+    assert lines(done) == [f"translators_1: {failures.OF_CLUSTERS['TIMEOUT'].format('translators')}"]
 
 
 def test_hundreds_of_tiny_jobs_are_a_few_submissions(cluster):
