@@ -60,7 +60,7 @@ class Run:
     def living(self, session: int) -> dict[int, str]:
         """What each process of the run does, by its number; kernels have sessions of their own."""
         listed = subprocess.run(
-            ["ps", "-eo", "pid=,ppid=,sess=,stat=,args="], capture_output=True, text=True, check=True
+            ["ps", "-wweo", "pid=,ppid=,sess=,stat=,args="], capture_output=True, text=True, check=True
         )
         rows = [line.split(None, 4) for line in listed.stdout.splitlines()]
         ours = {int(pid) for pid, _, sess, *_ in rows if int(sess) == session}
@@ -131,7 +131,7 @@ def kill(run: Run, wanted: str, wait: float) -> tuple[str, int]:
 
 def running(process: int) -> str:
     """State and command of a process that runs; empty where it has ended, though nobody asked for its status yet."""
-    command = ["ps", "-o", "pid=,ppid=,stat=,etimes=,args=", "-p", str(process)]
+    command = ["ps", "-wwo", "pid=,ppid=,stat=,etimes=,args=", "-p", str(process)]
     row = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     return "" if " Z" in row[:30] else row
 

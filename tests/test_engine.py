@@ -159,11 +159,14 @@ def house(tmp_path, ecsupport, write_notebook):
     return House(tmp_path, ecsupport, write_notebook)
 
 
-def wait_for(condition, seconds=600.0):
+def wait_for(condition, run=None, seconds=600.0):
+    """Until the condition holds: what it gives. A run that ends before it does says why."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (met := condition()):
+        assert run is None or run.poll() is None, (run.returncode, *run.communicate())
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+    return met
 
 
 def alive(pid):
@@ -171,7 +174,7 @@ def alive(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    state = subprocess.run(["ps", "-wwo", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return state[:1] not in ("", "Z")
 
 
@@ -386,7 +389,7 @@ def test_stopped_then_killed_then_finished(house):
     house.trace.write_text("")
 
     run = house.start("reproduce")
-    wait_for(reached)
+    wait_for(reached, run)
     status, _, err, _ = house.call("reproduce")  # which leaves the trace empty
     assert status == 2
     assert err.count("\n") == 1
@@ -401,7 +404,7 @@ def test_stopped_then_killed_then_finished(house):
     wait_for(lambda: not alive(kernel))
 
     run = house.start("reproduce")
-    wait_for(reached)
+    wait_for(reached, run)
     run.kill()
     run.communicate(timeout=600)
     kernel = int(Path(f"{house.trace}.pid").read_text())
@@ -414,7 +417,7 @@ def test_stopped_then_killed_then_finished(house):
 
 def kernel_of(run):
     """A kernel that a notebook of the run has started, however young; None where there is none."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,sess=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,sess=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 3) for line in listed.splitlines()]
     ours = {pid for pid, _, session, *_ in rows if int(session) == run.pid}
     return next((int(pid) for pid, parent, _, *of in rows if parent in ours and "ipykernel_launcher" in str(of)), None)
@@ -423,8 +426,7 @@ def kernel_of(run):
 def test_a_kernel_that_is_killed_while_it_starts_is_one_line_too(house):
     house.trace.write_text("")
     run = house.start("reproduce")
-    wait_for(lambda: kernel_of(run))
-    os.kill(kernel_of(run), signal.SIGKILL)
+    os.kill(wait_for(lambda: kernel_of(run), run), signal.SIGKILL)
     _, err = run.communicate(timeout=600)
     assert run.returncode == 2, err
     assert err.splitlines()[-1].startswith("01_first: its process was ended from outside")
@@ -436,8 +438,8 @@ def test_a_job_that_is_killed_is_one_line_and_the_next_run_makes_it(house):
     house.give_jobs()
     run = house.start("reproduce")
     begun = Path(f"{house.trace}.jobs")
-    wait_for(lambda: begun.exists() and "translator" in begun.read_text())
-    listed = subprocess.run(["ps", "-eo", "pid=,sess=,args="], capture_output=True, text=True, check=True).stdout
+    wait_for(lambda: begun.exists() and "translator" in begun.read_text(), run)
+    listed = subprocess.run(["ps", "-wweo", "pid=,sess=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
     (unit,) = [int(pid) for pid, session, *of in rows if int(session) == run.pid and "ecsupport unit" in str(of)]
     os.kill(unit, signal.SIGKILL)
@@ -458,9 +460,9 @@ def test_what_is_killed_in_a_run_is_one_line_and_the_next_run_goes_on(house, kil
     house.trace.write_text("")
     run = house.start("reproduce")
     number = Path(f"{house.trace}.pid")  # of the kernel at work: that of the notebook before has ended
-    wait_for(lambda: "02_second" in house.trace.read_text() and alive(int(number.read_text() or 0)))
+    wait_for(lambda: "02_second" in house.trace.read_text() and alive(int(number.read_text() or 0)), run)
     kernel = int(number.read_text())
-    parent = subprocess.run(["ps", "-o", "ppid=", "-p", str(kernel)], capture_output=True, text=True, check=True).stdout
+    parent = subprocess.run(["ps", "-wwo", "ppid=", "-p", str(kernel)], capture_output=True, text=True, check=True).stdout
     os.kill(kernel if killed == "kernel" else int(parent), signal.SIGKILL)
     out, err = run.communicate(timeout=600)
     assert run.returncode == 2, err
