@@ -169,13 +169,17 @@ def wait_for(condition, run=None, seconds=600.0):
     return met
 
 
+def ps(*asked):
+    """What ps prints of the processes, whole lines: alone it cuts them at the width of somebody's terminal."""
+    return subprocess.run(["ps", "-ww", *asked], capture_output=True, text=True, check=False).stdout
+
+
 def alive(pid):
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    state = subprocess.run(["ps", "-wwo", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return state[:1] not in ("", "Z")
+    return ps("-o", "stat=", "-p", str(pid))[:1] not in ("", "Z")
 
 
 def test_only_what_changed_is_run_again(house):
@@ -417,8 +421,7 @@ def test_stopped_then_killed_then_finished(house):
 
 def kernel_of(run):
     """A kernel that a notebook of the run has started, however young; None where there is none."""
-    listed = subprocess.run(["ps", "-wweo", "pid=,ppid=,sess=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 3) for line in listed.splitlines()]
+    rows = [line.split(None, 3) for line in ps("-eo", "pid=,ppid=,sess=,args=").splitlines()]
     ours = {pid for pid, _, session, *_ in rows if int(session) == run.pid}
     return next((int(pid) for pid, parent, _, *of in rows if parent in ours and "ipykernel_launcher" in str(of)), None)
 
@@ -439,8 +442,7 @@ def test_a_job_that_is_killed_is_one_line_and_the_next_run_makes_it(house):
     run = house.start("reproduce")
     begun = Path(f"{house.trace}.jobs")
     wait_for(lambda: begun.exists() and "translator" in begun.read_text(), run)
-    listed = subprocess.run(["ps", "-wweo", "pid=,sess=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
+    rows = [line.split(None, 2) for line in ps("-eo", "pid=,sess=,args=").splitlines()]
     (unit,) = [int(pid) for pid, session, *of in rows if int(session) == run.pid and "ecsupport unit" in str(of)]
     os.kill(unit, signal.SIGKILL)
     _, err = run.communicate(timeout=600)
@@ -462,8 +464,7 @@ def test_what_is_killed_in_a_run_is_one_line_and_the_next_run_goes_on(house, kil
     number = Path(f"{house.trace}.pid")  # of the kernel at work: that of the notebook before has ended
     wait_for(lambda: "02_second" in house.trace.read_text() and alive(int(number.read_text() or 0)), run)
     kernel = int(number.read_text())
-    parent = subprocess.run(["ps", "-wwo", "ppid=", "-p", str(kernel)], capture_output=True, text=True, check=True).stdout
-    os.kill(kernel if killed == "kernel" else int(parent), signal.SIGKILL)
+    os.kill(kernel if killed == "kernel" else int(ps("-o", "ppid=", "-p", str(kernel))), signal.SIGKILL)
     out, err = run.communicate(timeout=600)
     assert run.returncode == 2, err
     assert "Traceback" not in out + err

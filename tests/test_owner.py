@@ -23,7 +23,7 @@ def ends(pid, seconds=5.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         state = subprocess.run(
-            ["ps", "-wwo", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
         ).stdout
         if state[:1] in ("", "Z"):
             return True
