@@ -45,7 +45,7 @@ class Checkout:
         assert script.count(start) == 1
         install = INSTALL.replace("PACKAGES", repr(sysconfig.get_path("purelib")))
         self.script.write_text(script.replace(start, install + start), encoding="utf-8")
-        taken = ("PYTHON", "PROFILE", "COHORT", "ALLOW_EXTRA", "GROUP", "KEEP", "TESTS", "VENV")
+        taken = ("PYTHON", "PROFILE", "COHORT", "METHODS", "ALLOW_EXTRA", "GROUP", "KEEP", "TESTS", "VENV")
         taken = (*taken, "ECSUPPORT_WORKSPACE", "VIRTUAL_ENV")
         self.environment = {k: v for k, v in os.environ.items() if k not in taken and not k.startswith(("MAKE", "MFL"))}
 
@@ -211,6 +211,26 @@ def test_a_process_started_through_the_link_keeps_its_environment(checkout):
     out, err = job.communicate("go on\n")
     assert len(out.splitlines()) == 5, err
     assert all(line.startswith(str(first)) for line in out.splitlines())
+    assert checkout.make("clean").returncode == 0
+    assert not list(checkout.folder.glob(".venv*"))
+
+
+@pytest.mark.parametrize("forbidden", [{}, {"PYTHONDONTWRITEBYTECODE": "1"}], ids=["allowed", "forbidden"])
+def test_what_is_compiled_lies_in_the_environment_and_not_beside_sources(checkout, forbidden):
+    """So a second start takes half the time of the first, also where a shell forbids bytecode."""
+    assert checkout.make(".venv").returncode == 0
+    (checkout.folder / "mine.py").write_text("print(__cached__)")
+    done = subprocess.run(
+        [checkout.folder / ".venv" / "bin" / "python", "-c", "import mine"],
+        cwd=checkout.folder,
+        env=checkout.environment | forbidden,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    compiled = Path(done.stdout.strip())
+    assert compiled.is_relative_to(checkout.place / "bytecode") and compiled.is_file()
+    assert not (checkout.folder / "__pycache__").exists()
     assert checkout.make("clean").returncode == 0
     assert not list(checkout.folder.glob(".venv*"))
 
