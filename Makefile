@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON  ?= python3
 PROFILE ?=
 COHORT  ?=
+METHODS ?=
 JOBS    ?= 0
 N       ?= 3
 TRAIN   ?=
@@ -17,22 +18,23 @@ TESTS   ?= tests
 
 # What a person gives is taken as it stands and reaches the shell through the environment, so that a space, quote, `$`,
 # `#` or brace in a path is just a character. TESTS alone is pasted: pytest's arguments, quoted as in a shell.
-$(foreach name,PYTHON PROFILE COHORT JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
-export PYTHON PROFILE COHORT JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP
+$(foreach name,PYTHON PROFILE COHORT METHODS JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
+export PYTHON PROFILE COHORT METHODS JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP
 
 START := "$${PYTHON/\#~\//$$HOME/}"
 IN := $(START) workflow/environment.py
 RUN := $(IN) -m ecsupport
+OWN := ECSUPPORT_METHODS="$${METHODS:+$$(realpath "$$METHODS")}"
 EXTRA := $$([ "$$ALLOW_EXTRA" != 1 ] || echo --allow-extra)
 TRAINED := --jobs="$$JOBS" $$([ "$$TRAIN" != 1 ] || echo --train) $$([ "$$FRESH" != 1 ] || echo --fresh)
-RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" $(TRAINED) $(EXTRA)
+RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" --methods="$$METHODS" $(TRAINED) $(EXTRA)
 
 .PHONY: help reproduce check audit test test-slow verify lab lint bench lock refresh clean .venv supported
 
 help:  ## show this list
 	@grep -hE '^[a-z.%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
 
-reproduce: supported  ## every notebook, table and figure, then report.html  [PROFILE=smoke COHORT=manifest.csv JOBS=2 TRAIN=1 FRESH=1]
+reproduce: supported  ## every notebook, table and figure, then report.html  [PROFILE=smoke COHORT=manifest.csv METHODS=mine.py JOBS=2 TRAIN=1 FRESH=1]
 	@$(RUN) reproduce $(RUN_OPTIONS)
 
 figure-%: supported  ## re-make one figure with what it needs, e.g. make figure-5  [PROFILE=laptop]
@@ -47,8 +49,8 @@ check: supported  ## every mistake in your own manifest and pictures  [COHORT=ma
 audit: supported  ## every published number checked against the others: audit.csv, audit.html
 	@$(RUN) item audit $(RUN_OPTIONS)
 
-test: supported  ## unit tests, a fresh smoke run, then every committed notebook against it
-	@$(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+test: supported  ## unit tests, a fresh smoke run, then every committed notebook  [METHODS=mine.py: what your methods must keep]
+	@$(OWN) $(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-slow: supported  ## what takes long or needs root: a run on a Slurm cluster of its own
 	@$(IN) -m pytest tests/slow
@@ -57,7 +59,7 @@ verify: supported  ## train some archived jobs anew and compare with the archive
 	@$(RUN) verify --number="$$N" --profile="$$PROFILE"
 
 lab: supported  ## open JupyterLab on the first notebook
-	@$(IN) -m jupyterlab notebooks/01_data_split.ipynb
+	@$(OWN) $(IN) -m jupyterlab notebooks/01_data_split.ipynb
 
 lint: supported  ## ruff: style, types on public functions, formatting
 	@$(IN) -m ruff check . && $(IN) -m ruff format --check .

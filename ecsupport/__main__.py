@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecsupport import bench, engine, execution, failures
-from ecsupport.core import owner, profiles, tables
+from ecsupport.core import own_methods, owner, profiles, tables
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import FRESH
 from ecsupport.core.profiles import Run
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         if run:
             made.add_argument("--profile", default="", help=PROFILE)
             made.add_argument("--cohort", default="", metavar="CSV", help="manifest of your own images")
+            made.add_argument("--methods", default="", metavar="FILE", help="translators and networks of your own")
         return made
 
     def whole(name: str, about: str, command: object) -> argparse.ArgumentParser:
@@ -97,27 +98,24 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--allow-extra", action="store_true", help=EXTRA)
         return made
 
-    def opened(options: argparse.Namespace) -> Run:
-        return Run.open(options.profile, options.cohort)
-
-    whole("reproduce", "every notebook, table and figure, then report.html", lambda o: _reproduce(opened(o), o))
-    item = whole("item", "one figure or table with what it needs", lambda o: _item(opened(o), o))
+    whole("reproduce", "every notebook, table and figure, then report.html", lambda o: _reproduce(_opened(o), o))
+    item = whole("item", "one figure or table with what it needs", lambda o: _item(_opened(o), o))
     item.add_argument("item", help="e.g. table-7 or figure-5")
     execute = add(
-        "execute", "one notebook, as Snakemake calls it", lambda o: execution.execute(opened(o), o.name), True
+        "execute", "one notebook, as Snakemake calls it", lambda o: execution.execute(_opened(o), o.name), True
     )
     execute.add_argument("name")
     unit = add(
-        "unit", "some jobs, as Snakemake calls it", lambda o: execution.make_unit(opened(o), o.unit, o.names), True
+        "unit", "some jobs, as Snakemake calls it", lambda o: execution.make_unit(_opened(o), o.unit, o.names), True
     )
     unit.add_argument("unit")
     unit.add_argument("names", nargs="+")
-    add("jobs", "everything that is trained: name, state, minutes, size", lambda o: _jobs(opened(o)), True)
+    add("jobs", "everything that is trained: name, state, minutes, size", lambda o: _jobs(_opened(o)), True)
     made = add(
-        "make", "train or render some jobs with what they need, without Snakemake", lambda o: _make(opened(o), o), True
+        "make", "train or render some jobs with what they need, without Snakemake", lambda o: _make(_opened(o), o), True
     )
     kept = add(
-        "archive", "store made jobs in figures/reference/<profile>/trained", lambda o: _archive(opened(o), o), True
+        "archive", "store made jobs in figures/reference/<profile>/trained", lambda o: _archive(_opened(o), o), True
     )
     kept.add_argument("names", nargs="+", metavar="NAME", help="as for make")
     made.add_argument(
@@ -125,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--at-once", type=int, default=1, metavar="N", help="in how many processes (1)")
     made.add_argument("--device", choices=profiles.DEVICES, default="", help="another than the profile's")
-    again = add("verify", "train some archived jobs anew and compare", lambda o: _verify(opened(o), o.number), True)
+    again = add("verify", "train some archived jobs anew and compare", lambda o: _verify(_opened(o), o.number), True)
     again.add_argument("--number", type=int, default=3, metavar="N")
     look = add("check", "look through the manifest of your own images and name every mistake", _check)
     look.add_argument("cohort", metavar="manifest.csv")
@@ -137,12 +135,20 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--profile", default="", help=PROFILE)
     _ingest_options(add("ingest", "images of a hospital, DICOM or pictures, without anybody's name", _ingest))
     add("refresh", "store a fresh smoke run as the committed outputs", lambda _: engine.refresh())
-    add("keep", "store the results that stand as figures/reference/<run>", lambda o: engine.keep(opened(o)), True)
+    add("keep", "store the results that stand as figures/reference/<run>", lambda o: engine.keep(_opened(o)), True)
     bench = add("bench", "measure against the stated bounds", _bench)
     bench.add_argument("group", nargs="?", default="")
     bench.add_argument("--keep", action="store_true", help="store the measures for the notebooks that speak of them")
     add("readme", "regenerate the blocks and pictures of README.md and FINDINGS.md", _readme)
     return parser
+
+
+def _opened(options: argparse.Namespace) -> Run:
+    if options.methods:
+        os.environ[own_methods.VARIABLE] = str(Path(options.methods).absolute())
+    run = Run.open(options.profile, options.cohort)
+    own_methods.methods()  # a mistake in them is said before anything starts
+    return run
 
 
 def _ingest_options(parser: argparse.ArgumentParser) -> None:

@@ -160,10 +160,12 @@ def refresh() -> int:
 def keep(run: Run) -> int:
     """Store the results that stand as `figures/reference/<run>`; long lists of images, and what is not ours, stay out.
 
-    The archive of jobs stays. UserError where none stand, or for own images, which do not belong into a repository.
+    The archive of jobs stays. UserError where none stand, or for a person's own, which is not the companion's.
     """
-    if run.cohort:
-        raise UserError("results of own images are not kept in the repository. Copy them to where they may be")
+    if run.cohort or run.methods:
+        raise UserError(
+            "results of own images or methods are not kept in the repository. Copy them to where they may be"
+        )
     files = [f for f in outputs.standing(run) if f.parent == run.figures and f.stat().st_size <= LARGEST]
     if not files:
         raise UserError(f"no result stands in {run.figures}. Make one first, e.g. make table-1 PROFILE={run.name}")

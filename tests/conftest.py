@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from ecsupport.core import progress
+from ecsupport.core import own_methods, progress
 
 settings.register_profile("own", deadline=None)  # how long an example takes decides nothing
 settings.register_profile("ci", deadline=None, derandomize=True)  # a reader's machine looks for new ones, CI does not
@@ -20,12 +21,28 @@ settings.load_profile("ci" if os.environ.get("CI") else "own")
 
 torch.set_num_threads(1)  # tests run side by side; two threads each on two cores take many times as long
 
+NO_CASE = SimpleNamespace(params={})  # of a test without cases
 PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
-MAKES_THE_SMOKE_RUN, USE_IT = "test_fresh_run.py", ("test_flipped.py", "test_notebooks.py", "test_own_cohort.py")
+MAKES_THE_SMOKE_RUN, USE_IT = (
+    "test_fresh_run.py",
+    (
+        "test_flipped.py",
+        "test_notebooks.py",
+        "test_own_cohort.py",
+        "test_own_methods.py",
+    ),
+)
 
 
-def pytest_collection_modifyitems(items):
-    """The smoke run comes last; where processes share the tests, first, what uses it last: little is waited."""
+def pytest_collection_modifyitems(config, items):
+    """The smoke run comes last; where processes share the tests, first, what uses it last: little is waited.
+
+    With methods of one's own (`make test METHODS=file`) only the tests that are asked of each method, about these.
+    """
+    if own := {*own_methods.methods().translators, *own_methods.methods().networks}:
+        kept = [item for item in items if own & {*map(str, getattr(item, "callspec", NO_CASE).params.values())}]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
 
     def place(item):
         name = item.path.name

@@ -197,7 +197,7 @@ def some_sets(seeds=(42,), shift=0.0):
     ids = {name: np.repeat([f"{name}{i}" for i in range(10)], 12) for name in ("mri", "real", "training")}
     translated = {
         name: {seed: rng.normal(2 + shift * (name == "sg_cyclegan"), 1, (120, 4)) for seed in seeds}
-        for name in distance_tables.LABELS
+        for name in translators.labels()
     }
     real = {name: rng.normal(0, 1, (120, 4)) for name in distances.REAL}
     return distance_tables.Sets(translated, real, ids)
@@ -214,7 +214,7 @@ def ledger(ranks=False):
 def test_table_1_stands_without_any_distance_where_nothing_was_measured():
     table, floors = distance_tables.table_1(None)
     assert floors == {}
-    assert table["images"].tolist() == list(distance_tables.LABELS.values())
+    assert table["images"].tolist() == list(translators.labels().values())
     assert table.set_index("images").loc["SG-CycleGAN", "published_fid"] == 73.25
     assert table[["frechet", "kernel"]].isna().all(axis=None)
 
@@ -226,7 +226,7 @@ def test_table_1_averages_over_seeds_and_ends_with_the_floor():
     row = table.set_index("images").loc["UNIT"]
     assert (row["seeds"], row["frechet"], row["frechet_sd"]) == (2, np.mean(values), np.std(values))
     assert table["frechet"].iloc[-1] == floors["frechet"].mean < row["frechet"]
-    assert len(table) == len(distance_tables.LABELS) + len(distance_tables.SCALE) + 1
+    assert len(table) == len(translators.labels()) + len(distance_tables.SCALE) + 1
 
 
 def test_a_translator_that_is_farther_is_told_so_and_few_pairs_decide_nothing():

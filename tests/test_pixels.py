@@ -77,14 +77,7 @@ def test_what_is_asked_for_is_given_back_as_it_is(readable):
         demand_grey(readable, 9, "mri")
 
 
-@pytest.mark.parametrize("name", ["lsnet", "mobilenet_v2"])
-def test_a_score_is_that_of_the_image_alone_and_none_have_none(name):
-    one = network(name)
-    scores = training.predict(one, GOOD)
-    assert scores.shape == (2,) and scores.dtype == np.float64
-    np.testing.assert_allclose(training.predict(one, GOOD[1:]), scores[1:], rtol=1e-4)
-    nothing = training.predict(one, GOOD[:0])
-    assert nothing.shape == (0,) and nothing.dtype == np.float64
+def test_no_image_has_no_features():
     assert baseline.block_features(GOOD[:0]).shape == (0, 128)
 
 

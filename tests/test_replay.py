@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ecsupport.core import profiles, replay
+from ecsupport.core import own_methods, profiles, replay
 from ecsupport.experiments import networks  # noqa: F401 - its rooms import one another in this order
 from ecsupport.screening import ablations, sparse_attention
 from ecsupport.screening.batches import Batches
@@ -85,7 +85,7 @@ def repeats(made: list[Watched]) -> int:
     return len(keys)
 
 
-@pytest.mark.parametrize("model", models.MODELS)
+@pytest.mark.parametrize("model", models.known())
 def test_a_translators_step_can_be_recorded(model, watched):
     settings = TranslatorSettings.of(SMOKE.translation, image_size=SIDE, steps=8, batch=2)
     run = translation.TranslatorTraining(
@@ -110,7 +110,9 @@ def test_parts_of_an_accumulated_step_add_to_gradients_at_one_address():
 ARMS = [name for name, arm in ablations.arms(SMOKE).items() if arm.settings.variant != "released"]
 
 
-@pytest.mark.parametrize("name", [*ARMS, "efficientnet", "mobilenet_v2_wide", "mobilevit"])
+@pytest.mark.parametrize(
+    "name", [*ARMS, "efficientnet", "mobilenet_v2_wide", "mobilevit", *own_methods.methods().networks]
+)
 def test_a_screening_step_can_be_recorded(name, watched, tmp_path):
     chosen = ablations.arms(SMOKE)[name].settings if name in ARMS else Settings.of(SMOKE, name)
     chosen = replace(chosen, batch=4, mixed_steps=40, real_steps=0, validate_every=50, shared_start=None)

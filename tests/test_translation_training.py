@@ -20,11 +20,11 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, load_weights, torch_generator
 from ecsupport.translation import blocks, released, training
 from ecsupport.translation.inference import to_tensor, translate
-from ecsupport.translation.models import MODELS
+from ecsupport.translation.models import MODELS, known
 from ecsupport.translation.settings import Settings
 
 SIZE = 16
-FIVE = [model for model in MODELS if model != "unguided"]  # which is SG-CycleGAN with other weights
+FIVE = [model for model in known() if model != "unguided"]  # which is SG-CycleGAN with other weights
 
 
 def small(**others):
@@ -69,7 +69,7 @@ def test_a_training_leaves_weights_losses_and_snapshots(trained, model):
     losses = pd.read_csv(trained[model] / "losses.csv")
     assert losses["step"].tolist() == [1, 10, 20]
     others = {"step", "discriminator_mri", "discriminator_us"} | ({"classifier"} if "domain" in losses else set())
-    assert set(losses) == others | set(MODELS[model].WEIGHTS)
+    assert set(losses) == others | set(known()[model].WEIGHTS)
     assert np.isfinite(losses).all(axis=None)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from ecsupport.core import paths
+from ecsupport.core import own_methods, paths
 from ecsupport.core.errors import UserError
 
 DEFAULT = "smoke"  # of phantoms; laptop as soon as its evidence is archived
@@ -85,7 +85,7 @@ class Rates:
     """Highest learning rates of screening networks in the first phase, and `real`, the second phase's share of them.
 
     5e-4 and a tenth in the paper; few steps need higher ones, each network the best of one grid. Dense twins have
-    LSNet's.
+    LSNet's, and networks of a person's own too where she says no other.
     """
 
     lsnet: float
@@ -96,7 +96,10 @@ class Rates:
     real: float
 
     def of(self, network: str) -> float:
-        """That of the family of a network, e.g. `lsnet_dense`."""
+        """That of a network, or of its family, e.g. of `lsnet_dense`."""
+        own = own_methods.methods()
+        if network in own.networks:
+            return own.rates.get(network, self.lsnet)
         return next(getattr(self, f.name) for f in fields(self) if network.startswith(f.name))
 
 
@@ -188,27 +191,33 @@ def _build(kind: type, values: dict[str, Any], where: str) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """A profile on a cohort: the embedded phantoms, or a person's own manifest (`cohort`, a CSV path)."""
+    """A profile on a cohort: the embedded phantoms, or a person's own manifest (`cohort`, a CSV path).
+
+    methods: the file with methods of a person's own that take part
+    """
 
     profile: Profile
     cohort: Path | None = None
+    methods: Path | None = None
 
     @classmethod
     def open(cls, profile: str = "", cohort: str = "") -> "Run":
         """Build the run of the two notebook parameters; UserError where the profile or the manifest does not exist.
 
-        Without a profile that of the evidence, `DEFAULT`, and `smoke` for own images: a first look.
+        Without a profile that of the evidence, `DEFAULT`, and `smoke` for own images: a first look. Own methods are
+        those that the environment names (`own_methods`).
         """
         path = Path(cohort).expanduser().resolve() if cohort else None
         if path and not path.is_file():
             why = "is no file" if path.exists() else "does not exist"
             raise UserError(f"manifest {path} {why}. Give COHORT the path of a CSV file")
-        return cls(load(profile or ("smoke" if path else DEFAULT)), path)
+        return cls(load(profile or ("smoke" if path else DEFAULT)), path, own_methods.file())
 
     @property
     def name(self) -> str:
-        """Folder name of the run: the profile's, with the manifest's after it for own images."""
-        return self.profile.name + (f"-{self.cohort.stem}" if self.cohort else "")
+        """Folder name of the run: the profile's, with the manifest's after it for own images, then own methods'."""
+        own = f"-{self.cohort.stem}" if self.cohort else ""
+        return self.profile.name + own + (f"+{self.methods.stem}" if self.methods else "")
 
     @property
     def figures(self) -> Path:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from ecsupport.cohort import manifest
+from ecsupport.core import own_methods
 from ecsupport.core.jobs import Job
 from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
@@ -27,10 +28,10 @@ POOL_OF = {"validation": "ultrasound", "test": "ultrasound", "extended": "extend
 
 
 def table_3(run: Run) -> dict[tuple[str, int], Job]:
-    """The networks of Table 3 by name and seed."""
+    """The networks of Table 3 by name and seed, and one's own."""
     return {
         (name, seed): network(run, name, Settings.of(run.profile, name), seed)
-        for name in COMPARED
+        for name in (*COMPARED, *own_methods.methods().networks)
         for seed in run.profile.seeds
     }
 

@@ -7,6 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from ecsupport.cohort import manifest
+from ecsupport.core import own_methods
 from ecsupport.core.artefacts import sha256
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
@@ -20,6 +21,11 @@ NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DC
 COMPARED = tuple(NAMES)  # Table 1
 UNGUIDED = "unguided"  # SG-CycleGAN's networks without feature and domain terms
 STEPS_A_SECOND = 4.5  # of a batch of 4 images of 64 pixels at width 16, on one core
+
+
+def labels() -> dict[str, str]:
+    """What every translator is called in tables, by its name, one's own last."""
+    return {**NAMES, UNGUIDED: "SG-CycleGAN, unguided", **{name: name for name in own_methods.methods().translators}}
 
 
 def seeds(run: Run, model: str) -> tuple[int, ...]:
@@ -59,10 +65,10 @@ def seed_for(run: Run, seed: int) -> int:
 
 
 def translators(run: Run) -> dict[tuple[str, int], Job]:
-    """All translators by model and seed; none where nothing can be translated."""
+    """All translators by model and seed, one's own too; none where nothing can be translated."""
     if not translatable(run):
         return {}
-    return {(model, s): translator(run, model, s) for model in (*COMPARED, UNGUIDED) for s in seeds(run, model)}
+    return {(model, s): translator(run, model, s) for model in labels() for s in seeds(run, model)}
 
 
 def translator(run: Run, model: str, seed: int) -> Job:

@@ -6,7 +6,8 @@ import numpy as np
 
 from ecsupport.evaluation.components import MINIMUM_SEEDS
 from ecsupport.evaluation.feature_sets import Estimate, Floor
-from ecsupport.reporting.distance_tables import NAMES, Compared, Kept, by_patient
+from ecsupport.experiments.translators import NAMES
+from ecsupport.reporting.distance_tables import Compared, Kept, by_patient
 from ecsupport.reporting.results import Results
 
 OTHERS = [name for name in NAMES if name != "sg_cyclegan"]

@@ -1,6 +1,7 @@
 """The pictures of notebook 03: the extractor's test, differences of distances, kept anatomy, and few images."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ecsupport.evaluation import kept_anatomy
+from ecsupport.experiments import translators
 from ecsupport.experiments.translators import NAMES
 from ecsupport.instruments.acceptance import LADDERS
 from ecsupport.reporting import style
-from ecsupport.reporting.distance_tables import LABELS
 
-COLOUR = dict(zip(LABELS.values(), style.SERIES, strict=False))
 OUTLINES = {"junctional_zone": style.PALETTE["orange"], "tumour": style.PALETTE["sky"]}
 
 
@@ -58,7 +58,7 @@ def by_number(distances: pd.DataFrame) -> Figure:
 def anatomy_kept(table: pd.DataFrame, survival: pd.DataFrame) -> Figure:
     """The junctional zone found, its boundary, and invasion status by depth. Tables of `distance_tables.Kept`."""
     figure, axes = plt.subplots(1, 3, figsize=(style.WIDE, 3.4), width_ratios=(1, 1, 1.2))
-    shown, ceiling = table[table["images"].isin(LABELS.values())], table.iloc[-1]
+    shown, ceiling = table[table["images"].isin(translators.labels().values())], table.iloc[-1]
     _kept(axes[0], "dice_junctional_zone", shown, ceiling)
     axes[0].set(xlabel="Dice, more is better")
     axes[0].set_title("junctional zone", fontsize=9)
@@ -87,9 +87,10 @@ def _kept(axis: Axes, column: str, shown: pd.DataFrame, ceiling: pd.Series) -> N
 
 def _survival(axis: Axes, survival: pd.DataFrame) -> None:
     order = list(kept_anatomy.DEPTHS)
+    colours = dict(zip(translators.labels().values(), cycle(style.SERIES), strict=False))
     for label, part in survival.groupby("images_of", sort=False):
         place = [order.index(depth) for depth in part["depth"]]
-        look = {"color": COLOUR.get(label, "0.25"), "ls": "-" if label in COLOUR else "--"}
+        look = {"color": colours.get(label, "0.25"), "ls": "-" if label in colours else "--"}
         axis.plot(place, part["kept"], "o", ms=3, lw=1.1, label=label, **look)
     axis.set_xticks(range(len(order)), ["none", "< .25", ".25-.5", ".5-.75", "> .75"], fontsize=7)
     axis.set(ylim=(0, 1.02), xlabel="depth in view, of the wall", ylabel="share of views")

@@ -25,11 +25,10 @@ from ecsupport.evaluation.frechet import frechet_distance, value_or_reason
 from ecsupport.evaluation.kernel_distance import kernel_distance
 from ecsupport.evaluation.probes import mean_by_patient
 from ecsupport.experiments import anatomy, cohort, distances, translators
-from ecsupport.experiments.translators import NAMES
+from ecsupport.experiments.translators import labels
 from ecsupport.instruments import features
 from ecsupport.paper.published import load_numbers
 
-LABELS = NAMES | {"unguided": "SG-CycleGAN, unguided"}
 SCALE = {"mri": "MRI, untranslated", "matched": "MRI, ultrasound's histogram"}
 DISTANCES = {"fid": frechet_distance, "kid": kernel_distance}  # by the published names
 COLUMNS = ["images", "number", "seeds", "published_fid", "published_kid"]
@@ -54,7 +53,7 @@ class Sets:
 
 def read_sets(run: Run) -> Sets:
     """The features that the jobs of notebook 03 measured. UserError where they are lacking."""
-    translated: dict[str, dict[int, np.ndarray]] = {name: {} for name in LABELS}
+    translated: dict[str, dict[int, np.ndarray]] = {name: {} for name in labels()}
     for (model, seed), job in sorted(distances.translated_features(run).items()):
         translated[model][seed] = np.load(job.file("features.npy")).astype(np.float64)
     with np.load(distances.real_features(run).file("features.npz")) as file:
@@ -69,7 +68,7 @@ def table_1(sets: Sets | None) -> tuple[pd.DataFrame, dict[str, Floor | str]]:
     kernel, kernel_sd; SD over training seeds. A distance that cannot be computed is its reason.
     """
     lines = []
-    for name, label in LABELS.items():
+    for name, label in labels().items():
         of = list(sets.translated[name].values()) if sets else []
         lines.append({"images": label, "seeds": len(of)} | _published(name) | _distances(sets, of))
     for name, label in SCALE.items() if sets else ():
@@ -135,7 +134,7 @@ def fid_and_kid(run: Run, network: nn.Module) -> pd.DataFrame:
     for job in made:
         of = features.features(network, cohort.open_pool(job.folder).images)
         _, model, seed, _ = job.name.split("/")
-        rows.append((LABELS[model], int(seed), *(value_or_reason(one, real, of) for one in DISTANCES.values())))
+        rows.append((labels()[model], int(seed), *(value_or_reason(one, real, of) for one in DISTANCES.values())))
     return pd.DataFrame(rows, columns=["translator", "seed", "fid", "kid"])
 
 
@@ -151,7 +150,7 @@ class Compared(NamedTuple):
 def differences(sets: Sets | None, why_not: str) -> list[Compared]:
     """SG-CycleGAN against every other translator by either distance; `why_not` is the reason where sets are None."""
     compared = []
-    for name in LABELS:
+    for name in labels():
         if name == "sg_cyclegan":
             continue
         shared = sorted(sets.translated["sg_cyclegan"].keys() & sets.translated[name]) if sets else []
@@ -170,7 +169,7 @@ def differences(sets: Sets | None, why_not: str) -> list[Compared]:
 def difference_table(compared: Sequence[Compared]) -> pd.DataFrame:
     """Columns less, distance, difference, low, high, uncorrected, seeds, scope; only differences with an interval."""
     rows = [
-        (LABELS[name], kind, found.corrected, found.low, found.high, found.value, found.n_seeds, found.scope)
+        (labels()[name], kind, found.corrected, found.low, found.high, found.value, found.n_seeds, found.scope)
         for name, kind, _, found in compared
         if not isinstance(found, str) and not np.isnan(found.low)
     ]
@@ -185,7 +184,7 @@ def diversity(sets: Sets) -> tuple[pd.DataFrame, Estimate | str]:
     """
     rows, ours = [], "not trained in this profile"
     mri, real = sets.patients["mri"], sets.patients["real"]
-    for name, label in LABELS.items():
+    for name, label in labels().items():
         every = list(sets.translated[name].values())
         if not every:
             continue
@@ -250,21 +249,21 @@ def read_kept(run: Run, cut: float) -> Kept:
     """What the jobs found in translations and in real ultrasound; cut: the judge's threshold, of `anatomy.verdict`."""
     patients = distances.patients(run, "mri")
     rows, survival, of_image = [], [], {}
-    seeds: dict[str, list[int]] = {name: [] for name in LABELS}
+    seeds: dict[str, list[int]] = {name: [] for name in labels()}
     jobs = anatomy.translated(run)
     for model, seed in sorted(jobs):
         seeds[model].append(seed)
-    for name in (name for name in LABELS if seeds[name]):
+    for name in (name for name in labels() if seeds[name]):
         tables = [anatomy.table(jobs[name, seed], "anatomy.csv") for seed in seeds[name]]
         of_image[name] = _by_measure(tables, cut)
         floor = _by_measure(tables, cut, "other_")
-        row = {"images": LABELS[name], "zone_found": np.mean([table["found"].mean() for table in tables])}
+        row = {"images": labels()[name], "zone_found": np.mean([table["found"].mean() for table in tables])}
         for column in KEPT:
             found = by_patient(of_image[name][column], patients, "kept")
             row |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
             row[f"{column}_floor"] = mean_by_patient(floor[column], patients).mean()
         rows.append(row)
-        survival.append(_by_depth(tables[0], cut, patients, LABELS[name]))
+        survival.append(_by_depth(tables[0], cut, patients, labels()[name]))
     job = anatomy.real(run)
     best, sick = anatomy.table(job, "ceiling.csv"), cohort.pool(run, "ultrasound").iloc[job.given["carcinomas"]]
     ceiling = {name: mean_by_patient(of, sick["patient_id"])[0] for name, of in _by_measure([best], cut).items()}

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from ecsupport.core import tables
 from ecsupport.core.profiles import Run
 from ecsupport.evaluation.auc import auc_interval
-from ecsupport.experiments import passing
+from ecsupport.experiments import passing, translators
 from ecsupport.reporting import style
-from ecsupport.reporting.distance_tables import LABELS
 
 CONTROLS = {passing.UNTRANSLATED: "MRI as it is", passing.REAL: "ultrasound of other patients"}
 
@@ -24,7 +23,7 @@ def table(run: Run) -> pd.DataFrame:
     for (name, seed), job in passing.judged(run).items():
         scores = tables.reread(job.file("scores.csv"))
         found = auc_interval(scores["label"], scores["score"], scores["patient_id"])
-        label = CONTROLS.get(name) or LABELS[name]
+        label = CONTROLS.get(name) or translators.labels()[name]
         lines.append((label, seed, found.auc, found.low, found.high, scores["patient_id"].nunique()))
     return pd.DataFrame(lines, columns=["images", "seed", "estimate", "low", "high", "patients"])
 

@@ -95,7 +95,7 @@ def roc_nowhere_lower(results: Results, tested: Tested) -> None:
         truth = tested.truth[drawn]
         if len(set(truth)) < 2:
             return np.nan
-        of = mean_roc(truth, {name: [score[drawn] for score in rows] for name, rows in tested.scores.items()})
+        of = mean_roc(truth, {name: [score[drawn] for score in tested.scores[name]] for name in NETWORKS.values()})
         wide = of.pivot(index="false_positive_rate", columns="arm", values="mean").loc[0.01:0.50]
         return float(wide.drop(columns="LSNet").rsub(wide["LSNet"], axis=0).min().min())
 

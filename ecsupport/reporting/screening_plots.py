@@ -107,7 +107,7 @@ def _checks(ranks: Axes, validation: Axes, checked: pd.DataFrame) -> None:
 
 
 def roc(curves: pd.DataFrame, published: pd.DataFrame, runs: int) -> Figure:
-    """Figure 4: mean ROC curves of `mean_roc` beside the published operating points, of `load_numbers`."""
+    """Figure 4: mean ROC curves of `mean_roc` beside the published operating points, of `load_numbers`, if any."""
     figure, axis = plt.subplots(figsize=(style.WIDE * 0.85, 3.4))
     means = published[(published["where"] == "table_3") & (published["part"] == "mean")]
     for colour, (arm, curve) in zip(style.SERIES, curves.groupby("arm", sort=False), strict=False):
@@ -115,7 +115,8 @@ def roc(curves: pd.DataFrame, published: pd.DataFrame, runs: int) -> Figure:
         axis.plot(rate, mean, color=colour, label=f"{arm}, mean of {runs} runs")
         axis.fill_between(rate, (mean - sd).clip(0), (mean + sd).clip(upper=1), color=colour, alpha=0.18, lw=0)
         cells = means[means["column"] == arm].set_index("row")["value"]
-        axis.plot(1 - cells["Specificity"], cells["Sensitivity"], "D", ms=5, mfc="none", color=colour)
+        if len(cells):
+            axis.plot(1 - cells["Specificity"], cells["Sensitivity"], "D", ms=5, mfc="none", color=colour)
     axis.plot([], [], "D", ms=5, mfc="none", color="0.4", label="published operating points, clinical images")
     axis.fill_between([], [], color="0.5", alpha=0.3, lw=0, label="band: one SD over runs")
     axis.plot([0, 1], [0, 1], color="0.7", lw=0.8, ls=":")

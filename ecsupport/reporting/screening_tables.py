@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ecsupport.cohort import manifest
+from ecsupport.core import own_methods
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
@@ -27,6 +28,11 @@ SIZED = {"teacher": "teacher", "lsnet": "LSNet", "lsnet_dense": "LSNet, dense at
 PAPER_SIDE = 320  # pixels
 
 
+def others() -> dict[str, str]:
+    """What LSNet is compared with, by the name under which it is trained: `OTHERS`, then one's own networks."""
+    return OTHERS | {name: name for name in own_methods.methods().networks}
+
+
 def network_sizes(published: pd.DataFrame, settings: Settings, side: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Parameters and operations: one row a network, printed, ours at the paper's size, and ours at `side` pixels.
 
@@ -34,7 +40,7 @@ def network_sizes(published: pd.DataFrame, settings: Settings, side: int) -> tup
     by stage, with a column network.
     """
     sizes, of_stages = [], []
-    for name, label in SIZED.items():
+    for name, label in (SIZED | others()).items():
         whole = build(name, torch_generator("05"), stem_stride=2)  # at the paper's size
         ours, here = cost.total(whole, PAPER_SIDE), cost.total(settings.build(name, 0), side)
         cells = published[(published["where"] == "table_3") & (published["column"] == label)]
@@ -74,7 +80,8 @@ def unseen_areas(run: Run, trained: Mapping[tuple[str, int], Job]) -> pd.DataFra
     """
     rows = {name: networks.patients(run, name) for name in dict.fromkeys(("test", networks.deciding(run)))}
     label = {name: manifest.target(of, run.profile.task).to_numpy() for name, of in rows.items()}
-    judged = {(NETWORKS[name], seed): (job, "") for (name, seed), job in trained.items()}
+    names = NETWORKS | others()
+    judged = {(names[name], seed): (job, "") for (name, seed), job in trained.items()}
     judged |= {("LSNet's teacher", seed): (job, "teacher_") for (name, seed), job in trained.items() if name == "lsnet"}
     areas = []
     for (network, seed), (job, role) in judged.items():

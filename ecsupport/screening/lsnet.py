@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ecsupport.core import own_methods
 from ecsupport.screening import comparators, mobilevit, released, sparse_attention
 from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
 from ecsupport.screening.sparse_attention import Share
@@ -155,10 +156,18 @@ class Student(MobileViT):
         return self.classify(x)
 
 
-def revisions(name: str, variant: str = "described", fusion: str = "abs_mix") -> dict[str, int]:
+def names() -> tuple[str, ...]:
+    """Of all networks, one's own last; UserError where one of these has a name that is taken."""
+    own_methods.refuse_taken("networks", NAMES)
+    return (*NAMES, *own_methods.methods().networks)
+
+
+def revisions(name: str, variant: str = "described", fusion: str = "abs_mix") -> dict[str, int | str]:
     """The revision of each part that the network `name` is made of. ValueError for another name."""
+    if name not in names():
+        raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(names())}")
     if name not in NAMES:
-        raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
+        return {"own": own_methods.methods().digest}
     found = {"configuration": comparators.REVISIONS[name]} if name in comparators.NAMES else {}
     if name in (*NAMES[:3], "mobilevit"):
         found["mobilevit"] = mobilevit.REVISION
@@ -187,7 +196,8 @@ def build(
     """A network by name with weights from `generator`; every one gives logits (B, 2), class 1 is the positive one.
 
     lsnet: the student. lsnet_dense: the student with dense attention and no simulator. teacher: the dense MobileViT,
-    `teacher_width` times the released width. Or one of `comparators.NAMES`. ValueError for another name.
+    `teacher_width` times the released width. Or one of `comparators.NAMES`. One's own starts from the weights that its
+    layers draw by themselves. ValueError for another name.
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when built; these are drawn anew below
         if name == "lsnet":
@@ -198,8 +208,11 @@ def build(
             network = MobileViT(TEACHER.scaled(teacher_width), stem_stride)
         elif name in comparators.NAMES:
             network = comparators.build(name, stem_stride)
+        elif name in names():
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            return own_methods.methods().networks[name](stem_stride).to(memory_format=torch.channels_last)
         else:
-            raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(NAMES)}")
+            raise ValueError(f"network {name!r} is unknown, expected one of {', '.join(names())}")
     initialise(network, generator)
     if name == "lsnet" and keys == "random":
         for block in network.blocks:

@@ -68,7 +68,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         known = {
-            "network": lsnet.NAMES,
+            "network": lsnet.names(),
             "guidance": GUIDANCE,
             "simulation": distillation.SIMULATIONS,
             "fusion": sparse_attention.FUSIONS,

@@ -1,7 +1,8 @@
-"""The translators by name: the five that Table 1 compares, and SG-CycleGAN without its guidance."""
+"""The translators by name: the five that Table 1 compares, SG-CycleGAN without its guidance, and one's own."""
 
 import torch
 
+from ecsupport.core import own_methods
 from ecsupport.core.errors import UserError
 from ecsupport.translation import blocks, released
 from ecsupport.translation.blocks import initialise
@@ -23,16 +24,30 @@ MODELS: dict[str, type[Translator]] = {
 }
 
 
+def known() -> dict[str, type[Translator]]:
+    """All translators by name; UserError for one's own that is none, or that has a name which is taken."""
+    own_methods.refuse_taken("translators", MODELS)
+    own = own_methods.methods().translators
+    for name, found in own.items():
+        if not (isinstance(found, type) and issubclass(found, Translator)):
+            raise UserError(f"{own_methods.file()}: the translator {name!r} is no subclass of Translator. Derive it")
+        if missing := [word for word in ("WEIGHTS", "REVISION") if not hasattr(found, word)]:
+            raise UserError(f"{own_methods.file()}: the translator {name!r} has no {missing[0]}. Say what it is")
+    return MODELS | own
+
+
 def kind(name: str) -> type[Translator]:
     """The class of a translator; UserError for an unknown name."""
-    if name not in MODELS:
-        raise UserError(f"unknown translator {name!r}. Choose one of: {', '.join(MODELS)}")
-    return MODELS[name]
+    if name not in known():
+        raise UserError(f"unknown translator {name!r}. Choose one of: {', '.join(known())}")
+    return known()[name]
 
 
-def revisions(name: str, settings: Settings) -> dict[str, int]:
+def revisions(name: str, settings: Settings) -> dict[str, int | str]:
     """The revision of each part of what a translator computes; UserError for an unknown name."""
-    switched = {"released": released.REVISION} if settings.dynamic_regions else {}
+    switched: dict[str, int | str] = {"released": released.REVISION} if settings.dynamic_regions else {}
+    if name not in MODELS:
+        switched["own"] = own_methods.methods().digest
     return {"translator": kind(name).REVISION, "blocks": blocks.REVISION, **switched}
 
 
