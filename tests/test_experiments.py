@@ -162,7 +162,7 @@ def test_a_persons_own_test_set_decides(tmp_path):
     own = Run(TINY, tmp_path / "manifest.csv")
     with cohort.asked(own, cohort.rows(RUN)):
         assert networks.deciding(own) == "test"
-        inputs, given = networks.scored(own)
+        inputs, given = networks.scored(own, own.profile.image_size)
         assert list(inputs) == ["ultrasound"] and list(given) == ["test"]
         assert not any("extended" in name for name in catalogue.by_name(own))
     assert networks.deciding(RUN) == "extended"

@@ -104,6 +104,13 @@ def test_all_jobs_of_a_profile_can_be_ordered(name):
     assert {job.name for unit in units for job in unit.jobs} == every.keys()
 
 
+def test_the_paper_s_sizes_fit_a_machine_of_16_gb_and_a_disk_of_60():
+    """By the estimates of its jobs, which tests/slow/test_paper.py holds against what a step takes."""
+    every = catalogue.by_name(Run(load("paper"))).values()
+    assert max(job.memory for job in every) <= 16
+    assert sum(job.disk for job in every) <= 60
+
+
 def test_what_takes_long_is_named_and_not_trained_unasked(monkeypatch, capsys):
     long = [Job(f"screening/lsnet/{seed}", nothing, {"seed": seed}, minutes=11) for seed in range(30)]
     monkeypatch.setattr(catalogue, "of_notebook", lambda run, name: long if name == "05" else [])

@@ -130,7 +130,7 @@ def test_the_junctional_zone_is_that_of_the_phantoms(made, pools):
         truths = [phantom.truth(version, who, int(index), modality, 64) for version, who, modality, index in names]
         zones[name] = np.stack([truth.mask("junctional_zone") for truth in truths])
         maps[name] = seen(extractor(made, untrained=True), pools[name].images[rows])
-    called = pixel_probe(maps["mri"], zones["mri"], maps["ultrasound"], generator("02", "pixels"))
+    called = pixel_probe([maps["mri"]], zones["mri"], [maps["ultrasound"]], generator("02", "pixels"))
     both = (called & zones["ultrasound"]).sum(axis=(1, 2))
     wanted = 2 * both / (called.sum(axis=(1, 2)) + zones["ultrasound"].sum(axis=(1, 2)))
     np.testing.assert_allclose(table["start"], wanted, atol=0.01)

@@ -29,10 +29,10 @@ def test_a_pixel_probe_finds_a_structure_that_one_channel_shows():
         mask[3 + i : 6 + i, 4:12] = True
     maps = rng.normal(size=(6, 3, 16, 16))
     maps[:, 1] += 6 * masks
-    assert dice(pixel_probe(maps[:3], masks[:3], maps[3:], rng), masks[3:]).min() > 0.9
-    assert dice(pixel_probe(maps[:3, [0, 2]], masks[:3], maps[3:, [0, 2]], rng), masks[3:]).max() < 0.4
+    assert dice(pixel_probe([maps[:2], maps[2:3]], masks[:3], [maps[3:]], rng), masks[3:]).min() > 0.9
+    assert dice(pixel_probe([maps[:3, [0, 2]]], masks[:3], [maps[3:, [0, 2]]], rng), masks[3:]).max() < 0.4
     with pytest.raises(ValueError, match="one class only"):
-        pixel_probe(maps, np.zeros_like(masks), maps, rng)
+        pixel_probe([maps], np.zeros_like(masks), [maps], rng)
 
 
 def test_dice_of_written_examples():

@@ -40,7 +40,7 @@ class Job:
     make: `make(folder, job)` writes files into an empty folder, or into one that holds the checkpoint of a killed run;
     it reads `job.recipe`, `job.given` and `job.inputs[...].folder`, and nothing else that could change what it makes
     recipe: plain JSON values;  given: tables and arrays by name, which the key knows by their content
-    minutes, memory: estimates, of one core and in GB;  device: where a network computes, no part of the key
+    minutes, memory, disk: estimates, of one core and in GB;  device: where a network computes, no part of the key
     together: jobs of one such name save work when they are made side by side, by `make_together` of (folder, job)
     pairs, which yields each folder when it is whole; each is to the byte what `make` gives
     archived: the files that the archive keeps, all of them with `*`; readers of an archived job find no others
@@ -53,6 +53,7 @@ class Job:
     given: Mapping[str, pd.DataFrame | np.ndarray] = field(default_factory=dict)
     minutes: float = 0.0
     memory: float = 1.0
+    disk: float = 0.0
     device: str = "cpu"
     together: str = ""
     make_together: Callable[[Sequence[tuple[Path, "Job"]]], Iterator[Path]] | None = None

@@ -4,6 +4,8 @@ A probe asks whether information is there, not whether the network uses it: Alai
 Arrays only; fitted on training patients and scored on test patients by the caller's choice of rows.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
@@ -21,27 +23,38 @@ def channel_summary(maps: np.ndarray) -> np.ndarray:
 
 def probe_scores(features: np.ndarray, label: ArrayLike, unseen: np.ndarray) -> np.ndarray:
     """Scores of a logistic probe for rows it has not seen. features: (N, d); label: (N,) 0 or 1; unseen: (M, d)."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return probe.fit(features, label).decision_function(unseen)
+    return _probe(features, label)(unseen)
 
 
-def pixel_probe(maps: np.ndarray, masks: np.ndarray, unseen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _probe(features: np.ndarray, label: ArrayLike) -> Callable[[np.ndarray], np.ndarray]:
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features, label).decision_function
+
+
+def pixel_probe(
+    maps: Iterable[np.ndarray], masks: np.ndarray, unseen: Iterable[np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
     """Where a probe of single pixels, fitted to `masks`, sees the structure in unseen maps.
 
-    maps: (N, C, H, W); masks: (N, H, W) bool; unseen: (M, C, H, W). At most PIXELS of each class are drawn for the fit;
-    the threshold is the one with the highest Dice over all fitted images. Returns (M, H, W) bool.
+    maps, unseen: of N and M images in their order, in parts (n, C, H, W), gone through twice and once, so that one part
+    at a time is held;  masks: (N, H, W) bool. At most PIXELS of each class are drawn for the fit; the threshold is the
+    one with the highest Dice over all fitted images. Returns (M, H, W) bool.
     ValueError where the masks hold one class only.
     """
     wanted = masks.ravel()
     if wanted.all() or not wanted.any():
         raise ValueError("the masks hold one class only; give images that show the structure")
     drawn = np.concatenate([rng.permutation(np.flatnonzero(wanted == side))[:PIXELS] for side in (True, False)])
-    fitted = _pixels(maps)
-    scores = probe_scores(fitted[drawn], wanted[drawn], np.concatenate([fitted, _pixels(unseen)]))
-    seen, new = np.split(scores, [len(fitted)])
+    order, start, taken = np.argsort(drawn), 0, []
+    for part in maps:
+        pixels = _pixels(part)
+        first, last = np.searchsorted(drawn[order], [start, start + len(pixels)])
+        taken.append(pixels[drawn[order[first:last]] - start])
+        start += len(pixels)
+    score = _probe(np.concatenate(taken)[np.argsort(order)], wanted[drawn])
+    seen, new = (np.concatenate([score(_pixels(part)) for part in of]) for of in (maps, unseen))
     cuts = np.quantile(seen, np.linspace(0.5, 0.99, 50))
     best = cuts[np.argmax([2 * (wanted & (seen > cut)).sum() / (wanted.sum() + (seen > cut).sum()) for cut in cuts])]
-    return (new > best).reshape(len(unseen), *unseen.shape[2:])  # (M * H * W,) -> (M, H, W)
+    return (new > best).reshape(-1, *masks.shape[1:])  # (M * H * W,) -> (M, H, W)
 
 
 def dice(called: np.ndarray, wanted: np.ndarray) -> np.ndarray:

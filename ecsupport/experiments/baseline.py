@@ -15,7 +15,7 @@ from ecsupport.screening import baseline
 def floor(run: Run, seed: int) -> Job:
     """What a model of resampled real training patients says of the patients of `networks.scored`, by their names."""
     rows = cohort.pool(run, "ultrasound")
-    inputs, given = networks.scored(run)
+    inputs, given = networks.scored(run, run.profile.image_size)
     train = np.flatnonzero(rows["split"] == "train")
     return Job(
         f"floor/{seed}",

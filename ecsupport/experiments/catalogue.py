@@ -60,7 +60,7 @@ def find(run: Run, names: Sequence[str]) -> list[Job]:
 
 
 def listing(run: Run) -> list[str]:
-    """One line a job: name, state, estimated minutes of one core and memory, size and device if made; then the sums."""
+    """One line a job: name, state, estimated minutes of one core, memory, disk; size and device if made; the sums."""
     every = by_name(run)
     width = max(map(len, every))
     lines = []
@@ -70,9 +70,12 @@ def listing(run: Run) -> list[str]:
         if folder:
             size = sum(f.stat().st_size for f in folder.rglob("*")) / 1e6
             made = f"{size:9.1f} MB on disk, made on {jobs.device_of(folder)}"
-        lines.append(f"{name:{width}}  {job.state:8}  {job.minutes:8.1f} min{job.memory:6.1f} GB{made}")
+        asked = f"{job.minutes:8.1f} min{job.memory:6.1f} GB{job.disk:6.2f} GB"
+        lines.append(f"{name:{width}}  {job.state:8}  {asked}{made}")
     lacking = jobs.lacking(every.values())
-    return [*lines, f"{len(every)} jobs, {len(lacking)} lacking: {_hours(lacking)}"]
+    most, disk = max(job.memory for job in every.values()), sum(job.disk for job in every.values())
+    sums = f"{len(every)} jobs, {len(lacking)} lacking: {_hours(lacking)}"
+    return [*lines, f"{sums}; {disk:.0f} GB of disk in all, {most:.0f} GB of memory at most"]
 
 
 def costs(run: Run, checked: pd.DataFrame) -> list[str]:

@@ -141,7 +141,13 @@ def pixels(run: Run, name: str, size: int) -> Job:
         {"size": size, "revision": phantom.REVISION if drawn else images.REVISION},
         given={"rows": wanted},
         minutes=len(wanted) / SPEED / 60 * (size / 64) ** 2,
+        disk=gigabytes(len(wanted), size),
     )
+
+
+def gigabytes(number: int, size: int, each: float = 1) -> float:
+    """What so many images take, at so many bytes a pixel."""
+    return 1e-9 * each * number * size**2
 
 
 def write(folder: Path, job: Job, where: Path | None) -> None:

@@ -1,4 +1,7 @@
-"""Table 2 as jobs: the classifiers of every arm, trained on rows of pools, and their scores on the test patients."""
+"""Table 2 as jobs: the classifiers of every arm, trained on rows of pools, and their scores on the test patients.
+
+All images have the size that translations have, so that none of these is stored twice.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +27,7 @@ from ecsupport.screening.settings import Settings
 UNTRANSLATED = {"MRI": ("mri", "extra"), "MRI, ultrasound's histogram": ("matched",)}
 POOLS = ("ultrasound", "mri", "extra", "matched", "translations")  # an image is the number of its pool, and its row
 PRINTED, ONCE = "as printed: ", "as printed, published schedule: SG-CycleGAN"
+MATCHING = 4  # bytes a pixel of the MRI whose histogram is matched
 RULES = ("auc", "sensitivity")  # by which weights are kept
 SPEED = 3000.0  # images of 64 pixels that one core scores in a second, at stem stride 2
 
@@ -129,23 +133,23 @@ def _classifier(run: Run, arm: str, seed: int, kept: Labelled, added: Labelled) 
         },
         {pool: _pool(run, pool, arm, seed) for pool in POOLS if pool in used},
         given,
-        minutes=networks.minutes(run, of),
+        minutes=networks.minutes(run.profile.translation.image_size, of),
+        memory=networks.memory(run.profile.translation.image_size, of),
         device=run.profile.device,
         archived=("history.csv",),
     )
 
 
 def _pool(run: Run, pool: str, arm: str, seed: int) -> Job:
-    size = run.profile.image_size
     if pool == "translations":
         model = next(model for model, name in NAMES.items() if name in arm.replace(",", " ").split())
-        return translators.resized(translators.translations(run, model, seed, "training"), size)
-    return matched(run, seed) if pool == "matched" else cohort.pixels(run, pool, size)
+        return translators.translations(run, model, seed, "training")
+    return matched(run, seed) if pool == "matched" else cohort.pixels(run, pool, run.profile.translation.image_size)
 
 
 def matched(run: Run, seed: int) -> Job:
     """A pool of the MRI kept for training sets with the grey levels of the scarce set's ultrasound."""
-    of, size = translators.sources(run, "training"), run.profile.image_size
+    of, size = translators.sources(run, "training"), run.profile.translation.image_size
     given: dict[str, Any] = {f"of_{name}": places for name, places in of.items()}
     given["rows"] = pd.concat([cohort.pool(run, name).iloc[places] for name, places in of.items()], ignore_index=True)
     given["like"] = scarce(run, seed)[0].images[:, 1]
@@ -156,6 +160,8 @@ def matched(run: Run, seed: int) -> Job:
         {name: cohort.pixels(run, name, size) for name in (*of, "ultrasound")},
         given,
         minutes=len(given["rows"]) / 6000,
+        memory=1 + cohort.gigabytes(len(given["rows"]), size, MATCHING),
+        disk=cohort.gigabytes(len(given["rows"]), size),
     )
 
 
@@ -196,14 +202,15 @@ def scores(run: Run, trained: Job) -> Job:
 
     The file of `networks.write_scores` holds `test_auc`, `test_sensitivity` and so on.
     """
-    inputs, given = networks.scored(run)
+    size = run.profile.translation.image_size
+    inputs, given = networks.scored(run, size)
     return Job(
         f"scores/{trained.name}",
         _score,
         {"rules": list(RULES), "revision": 2},
         {"trained": trained, **inputs},
         given,
-        minutes=len(RULES) * sum(map(len, given.values())) / SPEED / 60 * (run.profile.image_size / 64) ** 2,
+        minutes=len(RULES) * sum(map(len, given.values())) / SPEED / 60 * (size / 64) ** 2,
         device=run.profile.device,
         archived=("*",),
     )

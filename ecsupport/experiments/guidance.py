@@ -196,7 +196,7 @@ def guided_students(run: Run) -> Job:
         recipe | {"revision": {**revision, **trained.recipe["revision"]}},
         dict(trained.inputs),
         dict(trained.given) | images(run, *PARTS),
-        minutes=UNTIL * sum(networks.minutes(run, arms[name].settings) for name in ARMS),
+        minutes=UNTIL * sum(networks.minutes(run.profile.image_size, arms[name].settings) for name in ARMS),
         memory=trained.memory,
         device=run.profile.device,
         archived=("*",),

@@ -95,7 +95,7 @@ def measured(run: Run, seed: int) -> Job:
         {"trained": trained, "pixels": cohort.pixels(run, "ultrasound", size)},
         given,
         minutes=len(given["test"]) / SPEED / 60 * (size / 64 / run.profile.screening.stem_stride) ** 2,
-        memory=1.0 * max(1, size / 64) ** 2,
+        memory=networks.memory(size, Settings.of(run.profile, batch=BATCH)),
         device=run.profile.device,
         archived=("*",),
     )

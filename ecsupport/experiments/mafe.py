@@ -3,8 +3,8 @@
 Each is None where nothing can be translated, or where it lacks images of test patients.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +148,7 @@ def junctional_zone(run: Run) -> Job | None:
         for name, of in rows.items()
     }
     recipe = {"anatomy": [structures.REVISION, phantom.REVISION]}
-    return _job(run, "mafe/junctional_zone", _find_zone, recipe, {**_both(run), **_pools(run)}, given, keeps=True)
+    return _job(run, "mafe/junctional_zone", _find_zone, recipe, {**_both(run), **_pools(run)}, given)
 
 
 def _find_zone(folder: Path, job: Job) -> None:
@@ -161,7 +161,7 @@ def _find_zone(folder: Path, job: Job) -> None:
     found = pd.DataFrame({"patient_id": _patients(job, "ultrasound")})
     with reproducible(1):
         for name, network in _extractors(job).items():
-            seen, unseen = (features(network, pictures[of]) for of in ("mri", "ultrasound"))
+            seen, unseen = (Features(network, pictures[of]) for of in ("mri", "ultrasound"))
             called = pixel_probe(seen, masks["mri"], unseen, generator("02", "pixels"))
             found[name] = dice(called, masks["ultrasound"])
     found.to_csv(folder / "dice.csv", index=False, lineterminator="\n")
@@ -226,11 +226,21 @@ def features(
     network: SGCycleGAN, images: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = np.asarray
 ) -> np.ndarray:
     """MAFE features of images (N, S, S) uint8 as (N, C, S, S) float32, or what `of` makes of them, batch by batch."""
-    on = next(network.parameters()).device
-    starts = range(0, len(images), BATCH)
-    with torch.no_grad():
-        found = [network.features(to_tensor(images[start : start + BATCH]).to(on)).cpu().numpy() for start in starts]
-        return np.concatenate([of(part) for part in found])
+    return np.concatenate([of(part) for part in Features(network, images)])
+
+
+@dataclass(frozen=True)
+class Features:
+    """MAFE features of images (N, S, S) uint8 as parts (n, C, S, S) float32, computed anew each time they are asked."""
+
+    network: SGCycleGAN
+    images: np.ndarray
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        on = next(self.network.parameters()).device
+        for start in range(0, len(self.images), BATCH):
+            with torch.no_grad():
+                yield self.network.features(to_tensor(self.images[start : start + BATCH]).to(on)).cpu().numpy()
 
 
 def _job(
@@ -240,12 +250,11 @@ def _job(
     recipe: Mapping[str, object],
     inputs: dict[str, Job],
     given: dict[str, np.ndarray],
-    keeps: bool = False,
 ) -> Job:
-    """A measurement of the first seed; `keeps`: it holds the features of all its images at once."""
+    """A measurement of the first seed, which holds the features of a batch at a time."""
     size, number = run.profile.translation, sum(map(len, given.values()))
     area, channels = (size.image_size / 64) ** 2, size.width // 2
-    held = 3 * 4e-9 * channels * size.image_size**2 * (4 * number if keeps else BATCH)
+    held = 3 * 4e-9 * channels * size.image_size**2 * BATCH
     return Job(
         f"{name}/{size.seeds[0]}",
         make,

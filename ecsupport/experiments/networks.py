@@ -23,6 +23,7 @@ COMPARED = ("lsnet", "mobilenet_v2_wide", "efficientnet", "mobilevit")  # Table 
 SPEED = {  # images of 64 pixels that one core trains on in a second, at stem stride 1
     "lsnet": 107, "lsnet_dense": 112, "mobilenet_v2_wide": 136, "efficientnet": 245, "mobilevit": 146, "teacher": 66,
 }  # fmt: skip
+HELD = {True: 0.054, False: 0.017}  # GB that a step holds of an image of 64 pixels at stem stride 1, taught or not
 SCORES = "scores.npz"
 POOL_OF = {"validation": "ultrasound", "test": "ultrasound", "extended": "extended"}  # patients who are scored
 
@@ -79,8 +80,8 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
         recipe,
         inputs,
         given,
-        minutes=minutes(run, settings),
-        memory=1.0 * max(1, run.profile.image_size / 64) ** 2,
+        minutes=minutes(run.profile.image_size, settings),
+        memory=memory(run.profile.image_size, settings),
         device=run.profile.device,
         together=training.teaching(recipe["settings"], _data(inputs, given), seed, run.profile.device),
         make_together=_train_together,
@@ -103,10 +104,10 @@ def training_set(run: Run, synthetic: bool, seed: int) -> tuple[dict[str, Job], 
     inputs = {"ultrasound": cohort.pixels(run, "ultrasound", size)}
     if synthetic and translators.translatable(run):
         made = translators.translations(run, "sg_cyclegan", translators.seed_for(run, seed), "training")
-        inputs["translations"] = translators.resized(made, size)
         label = manifest.target(made.given["rows"], task).to_numpy(np.int64)
-        given["added"] = np.flatnonzero(label == 1)
-        given["added_label"] = label[given["added"]]
+        positive = np.flatnonzero(label == 1)
+        inputs["translations"], given["added"] = translators.resized(made, size, positive)
+        given["added_label"] = label[positive]
     return inputs, given
 
 
@@ -143,11 +144,16 @@ def _train_together(wanted: Sequence[tuple[Path, Job]]) -> Iterator[Path]:
     yield from training.train_together(together, arrays(wanted[0][1]))
 
 
-def minutes(run: Run, settings: Settings) -> float:
+def minutes(size: int, settings: Settings) -> float:
     """Estimate, of one core: a network's rate, and its teacher's, in proportion to the pixels of the first maps."""
-    area = (run.profile.image_size / 64 / settings.stem_stride) ** 2
+    area = (size / 64 / settings.stem_stride) ** 2
     seconds = sum(1 / SPEED.get(name, 100) for name in [settings.network, *["teacher"] * settings.taught])
     return settings.steps * settings.batch * seconds * area / 60
+
+
+def memory(size: int, settings: Settings) -> float:
+    """Estimate in GB: what a step holds of its batch, with its teacher's where it has one."""
+    return 1 + HELD[settings.taught] * settings.batch * (size / 64 / settings.stem_stride) ** 2
 
 
 def scores(run: Run, trained: Job) -> Job:
@@ -156,7 +162,7 @@ def scores(run: Run, trained: Job) -> Job:
     The file of `write_scores` holds `test`, `extended` where there are such patients, and `validation` for thresholds,
     each (N,) in the order of the rows of `patients`; of LSNet `teacher_test` and so on too. Arms share its teacher.
     """
-    inputs, given = scored(run)
+    inputs, given = scored(run, run.profile.image_size)
     given["validation"] = patients(run, "validation").index.to_numpy()
     roles = {"": "network"} | ({"teacher_": "teacher"} if trained.name.startswith("screening/lsnet/") else {})
     settings = trained.recipe["settings"]
@@ -186,10 +192,10 @@ def deciding(run: Run) -> str:
     return "extended" if len(cohort.pool(run, "extended")) else "test"
 
 
-def scored(run: Run) -> tuple[dict[str, Job], dict[str, np.ndarray]]:
+def scored(run: Run, size: int) -> tuple[dict[str, Job], dict[str, np.ndarray]]:
     """Whose images every classifier scores: jobs of their pixels by pool, and places in it by name of the patients."""
     given = {name: patients(run, name).index.to_numpy() for name in dict.fromkeys(("test", deciding(run)))}
-    return {POOL_OF[name]: cohort.pixels(run, POOL_OF[name], run.profile.image_size) for name in given}, given
+    return {POOL_OF[name]: cohort.pixels(run, POOL_OF[name], size) for name in given}, given
 
 
 def images(job: Job, *names: str) -> Rows:

@@ -20,6 +20,9 @@ from ecsupport.translation.settings import Settings
 NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DCLGAN", "sg_cyclegan": "SG-CycleGAN"}
 COMPARED = tuple(NAMES)  # Table 1
 UNGUIDED = "unguided"  # SG-CycleGAN's networks without feature and domain terms
+HELD = 1.7  # GB that a step holds of each image of 256 pixels at width 64
+TESTED = 5000  # images that a distance is computed from at most: 22 translators' lie on the disk
+WEIGHTS = 0.36  # GB of a translator with discriminators, at width 64
 STEPS_A_SECOND = 4.5  # of a batch of 4 images of 64 pixels at width 16, on one core
 
 
@@ -88,7 +91,8 @@ def translator(run: Run, model: str, seed: int) -> Job:
         {name: cohort.pixels(run, name, size.image_size) for name in ("mri", "ultrasound")},
         {"mri": halves(run)[0], "ultrasound": ultrasound(run)},
         minutes=work / 4 / STEPS_A_SECOND / 60,
-        memory=1.5 * max(1, size.image_size / 64) ** 2,
+        memory=1 + HELD * size.batch * (size.image_size / 256) ** 2 * size.width / 64,
+        disk=WEIGHTS * (size.width / 64) ** 2,
         device=run.profile.device,
         archived=("losses.csv", "snapshots.npy", *([training.GENERATOR] if model == "sg_cyclegan" else [])),
     )
@@ -111,12 +115,13 @@ def sources(run: Run, what: str) -> dict[str, np.ndarray]:
     """Rows of the pools `mri` and `extra` that are translated: to augment `training` sets, or those of the `test`.
 
     For training as many of each class as an arm of Table 2 adds: positives that no translator has learnt from, and
-    negatives of the pool `extra`.
+    negatives of the pool `extra`. Of the test's at most TESTED.
     """
+    rng, added = generator("02", "synthetic"), run.profile.downstream.added
     if what == "test":
         rows = cohort.pool(run, "mri")
-        return {"mri": np.flatnonzero((rows["split"] == "test") & (rows["label"] == 1))}
-    rng, added = generator("02", "synthetic"), run.profile.downstream.added
+        of = np.flatnonzero((rows["split"] == "test") & (rows["label"] == 1))
+        return {"mri": np.sort(rng.permutation(of)[:TESTED])}
     every = {"mri": halves(run)[1], "extra": np.arange(len(cohort.pool(run, "extra")))}
     return {name: rows[np.sort(rng.permutation(len(rows))[:added])] for name, rows in every.items()}
 
@@ -143,6 +148,8 @@ def translations(run: Run, model: str, seed: int, what: str) -> Job:
         {"translator": translator(run, model, seed), **inputs},
         given,
         minutes=len(rows) / 6000 * (size / 64) ** 2,
+        memory=1 + cohort.gigabytes(len(rows), size, 2),  # each part, and all together
+        disk=cohort.gigabytes(len(rows), size),
         device=run.profile.device,
     )
 
@@ -165,22 +172,30 @@ def _translate(folder: Path, job: Job) -> None:
     (folder / cohort.ROWS).write_text(manifest.to_csv(rows), encoding="utf-8")
 
 
-def resized(job: Job, size: int) -> Job:
-    """A pool's images at another size: bicubic, antialiased, as files are; the job itself where they have it."""
+def resized(job: Job, size: int, rows: np.ndarray) -> tuple[Job, np.ndarray]:
+    """Rows of a pool at another size, bicubic, antialiased, as files are: a pool, and where it has them.
+
+    The job itself, with the same rows, where its images have that size.
+    """
     if job.recipe.get("size", size) == size:
-        return job
-    return Job(
+        return job, rows
+    smaller = Job(
         f"{job.name}/at-{size}",
         _resize,
-        {"size": size, "revision": 1},
+        {"size": size, "revision": 2},
         {"pool": job},
-        minutes=len(job.given["rows"]) / 12_000 * (size / 64) ** 2,
+        {"rows": rows},
+        minutes=len(rows) / 12_000 * (size / 64) ** 2,
+        memory=1 + cohort.gigabytes(len(rows), size),
+        disk=cohort.gigabytes(len(rows), size),
     )
+    return smaller, np.arange(len(rows))
 
 
 def _resize(folder: Path, job: Job) -> None:
-    pool, size = cohort.open_pool(job.inputs["pool"].folder), job.recipe["size"]
-    side = (size, size)
-    small = [np.asarray(Image.fromarray(one).resize(side, Image.Resampling.BICUBIC)) for one in pool.images]
-    np.save(folder / cohort.IMAGES, np.stack(small))
-    (folder / cohort.ROWS).write_text(manifest.to_csv(pool.rows), encoding="utf-8")
+    pool, size, rows = cohort.open_pool(job.inputs["pool"].folder), job.recipe["size"], job.given["rows"]
+    small = np.empty((len(rows), size, size), np.uint8)
+    for place, row in enumerate(rows):
+        small[place] = Image.fromarray(pool.images[row]).resize((size, size), Image.Resampling.BICUBIC)
+    np.save(folder / cohort.IMAGES, small)
+    (folder / cohort.ROWS).write_text(manifest.to_csv(pool.rows.iloc[rows]), encoding="utf-8")
