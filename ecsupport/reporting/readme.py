@@ -1,16 +1,18 @@
-"""What is generated of README.md and FINDINGS.md: three findings with pictures, all findings, and two indices.
+"""What is generated of README.md and FINDINGS.md: three findings with pictures, all findings, and three tables.
 
-The indices are figure or table → notebook → artefact → minutes, and equation → function → notebook. A block stands
-between `<!-- begin items -->` and `<!-- end items -->`; what is between is replaced.
+The tables are what a profile asks for, figure or table → notebook → artefact → minutes, and equation → function →
+notebook. A block stands between `<!-- begin items -->` and `<!-- end items -->`; what is between is replaced.
 """
 
 import ast
 import re
 from collections.abc import Callable, Iterator
 
-from ecsupport.core import paths
+from ecsupport.core import paths, profiles
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
+from ecsupport.core.profiles import Run
+from ecsupport.experiments import catalogue
 from ecsupport.reporting import audit_findings, code_findings, evidence, readme_plots, training_findings
 from ecsupport.reporting.index import natural, read_index
 
@@ -58,6 +60,23 @@ def equations() -> str:
     for number in range(1, EQUATIONS + 1):
         cells = (", ".join(found.get(number, [])) or "not yet" for found in (functions, told))
         lines.append(f"| {number} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def sizes() -> str:
+    """Markdown table of what each profile asks for, all of its jobs made, by the estimates of the job list."""
+    lines = [
+        "| Profile | Jobs | All of them, on one core | Memory, at most | Disk | GPU |",
+        "|---|---|---|---|---|---|",
+    ]
+    loaded = sorted(map(profiles.load, profiles.names()), key=lambda of: of.cohort.carcinoma_images * of.image_size)
+    for profile in loaded:
+        every = catalogue.by_name(Run(profile)).values()
+        minutes, disk = (sum(getattr(job, what) for job in every) for what in ("minutes", "disk"))
+        long = f"{minutes:.0f} min" if minutes < 60 else f"{minutes / 60:,.0f} h"
+        memory, gpu = max(job.memory for job in every), "asked for" if profile.device == "cuda" else "not needed"
+        cells = (profile.name, len(every), long, f"{memory:.0f} GB", f"{disk:.1f} GB", gpu)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
@@ -111,7 +130,7 @@ def _three() -> list[tuple[str, str, str]]:
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {  # by page
-    "README.md": {"findings": first_screen, "items": items, "equations": equations},
+    "README.md": {"findings": first_screen, "sizes": sizes, "items": items, "equations": equations},
     "FINDINGS.md": {
         "published": audit_findings.published,
         "code": code_findings.code,

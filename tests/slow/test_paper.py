@@ -32,7 +32,8 @@ with reproducible(1):
         label, settings = np.tile([0, 1], 32), Settings.of(PAPER, NAME)
         arrays = dict(image=grey, label=label, real=label == label)
         arrays |= dict(validation_image=grey[:4], validation_label=label[:4])
-        run, batch = ScreeningTraining(Path(tempfile.mkdtemp()), settings, arrays, 1, "cpu"), Batches(arrays, settings, 1).at(0)
+        run = ScreeningTraining(Path(tempfile.mkdtemp()), settings, arrays, 1, "cpu")
+        batch = Batches(arrays, settings, 1).at(0)
         run.step(0, batch, run.teach(0, batch, {{settings.gradient_of}}))
     else:
         from ecsupport.translation import training
