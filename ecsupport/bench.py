@@ -142,6 +142,7 @@ def run(group: str = "", folder: Path = FOLDER, keep: bool = False) -> int:
     if group and group not in known:
         raise UserError(f"there is no group {group!r} to measure. Choose one of: {', '.join(known)}")
     met = True
+    sys.path.append(str(folder))  # for what a file shares with tests
     for name in [group] if group else known:
         _REGISTRY.pop(name, None)
         spec = importlib.util.spec_from_file_location(f"bench_{name}", known[name])

@@ -605,11 +605,13 @@ def test_cleaned_keeps_outputs_and_drops_what_an_execution_adds():
 
 
 def test_bench_fails_when_a_bound_is_not_met(tmp_path, capsys):
+    (tmp_path / "shared_by_benches.py").write_text("SPEED = 10.0\n")
     (tmp_path / "bench_toy.py").write_text(
+        "from shared_by_benches import SPEED\n"
         "from ecsupport.bench import Measure, measure\n"
         "@measure('toy')\n"
         "def speed():\n"
-        "    yield Measure('fast', 10.0, 'images/s', 5.0, at_least=True)\n"
+        "    yield Measure('fast', SPEED, 'images/s', 5.0, at_least=True)\n"
         "    yield Measure('shown', 1.0, 's')\n"
     )
     assert bench.run("toy", tmp_path) == 0
