@@ -104,7 +104,7 @@ def test_images_that_nobody_has_seen_do_not_count(tmp_path):
 
 def _entries(out):
     with contextlib.closing(journal.Journal(private(out))) as found:
-        return found.taken()
+        return list(found.entries(journal.by_image, taken=True))
 
 
 def test_who_was_seen_in_two_centres_or_stands_under_two_names_is_left_out_and_told(tmp_path):

@@ -3,14 +3,16 @@
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.core.tables import is_formula
 from ecsupport.ingest.diagnoses import Diagnosis
 from ecsupport.ingest.identity import code
-from ecsupport.ingest.journal import Entry
+from ecsupport.ingest.journal import Entry, Journal
 
 LOG, MANIFEST, UNMATCHED, PATIENTS = "log.csv", "manifest.csv", "unmatched.csv", "patients.csv"
 OPEN = ("file", "outcome", "why", "images", "near_duplicates", "patient", "centre", "scanner", "modality", "sequence",
@@ -19,19 +21,18 @@ SECRET = ("path", "patient_id", "centre_name", "scanner_name", "description")  #
 COLUMNS = ("image", "patient_id", "centre", "modality", "sequence", "label", "split", "invasion_depth", "hash")
 
 
-def write_logs(out: Path, private: Path, entries: Iterable[Entry]) -> None:
+def write_logs(out: Path, private: Path, journal: Journal) -> None:
     """A line a file: into `out` without a name, into `private` with the path, patient, centre and scanner."""
-    ordered = sorted(entries, key=lambda one: one["file"])
-    rows = [
-        {**{name: one.get(name, "") for name in OPEN}, "outcome": "taken" if one["images"] else "left out",
-         "images": len(one["images"]), "near_duplicates": one.get("alike", 0), "date_shifted": one.get("date", "")}
-        for one in ordered
-    ]  # fmt: skip
-    _write(out / LOG, OPEN, rows)
-    named = [{**row, **{name: one.get(name, "") for name in SECRET}} for row, one in zip(rows, ordered, strict=True)]
-    _write(private / LOG, (*SECRET, *OPEN), named)
-    known = {(one["patient"], one["patient_id"]) for one in ordered if one.get("patient")}
+    for folder, columns in ((out, OPEN), (private, (*SECRET, *OPEN))):
+        _write(folder / LOG, columns, (_row(one, columns) for one in journal.entries(itemgetter("file"))))
+    known = {(one["patient"], one["patient_id"]) for one in journal.entries() if one.get("patient")}
     _write(private / PATIENTS, ("patient", "patient_id"), [{"patient": p, "patient_id": i} for p, i in sorted(known)])
+
+
+def _row(entry: Entry, columns: Sequence[str]) -> dict[str, Any]:
+    told = {"outcome": "taken" if entry["images"] else "left out", "images": len(entry["images"])}
+    told |= {"near_duplicates": entry.get("alike", 0), "date_shifted": entry.get("date", "")}
+    return {name: told.get(name, entry.get(name, "")) for name in columns}
 
 
 def why(entries: Iterable[Entry]) -> list[str]:
@@ -40,7 +41,7 @@ def why(entries: Iterable[Entry]) -> list[str]:
     return [f"  {count:,}  {reason}" for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))]
 
 
-def write_unmatched(out: Path, taken: Sequence[Entry], table: dict[str, Diagnosis]) -> list[str]:
+def write_unmatched(out: Path, taken: Iterable[Entry], table: dict[str, Diagnosis]) -> list[str]:
     """List rows of the table without images and patients without a row; returns what a person is told."""
     patients = {one["patient_id"]: one["patient"] for one in taken}
     rows = sorted(found.row for who, found in table.items() if who not in patients)

@@ -25,7 +25,7 @@ from ecsupport.core import progress
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.ingest import cine, diagnoses, grey, identity, lists, sheet, taking, walk
-from ecsupport.ingest.journal import Entry, Journal
+from ecsupport.ingest.journal import Entry, Journal, by_image
 from ecsupport.ingest.taking import Plan
 from ecsupport.ingest.walk import Source
 
@@ -78,7 +78,7 @@ def ingest(options: Options, say: Callable[[str], None] = print) -> None:
     private.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with FileLock(private / "lock", timeout=0), contextlib.closing(Journal(private)) as journal:
-            if journal.files and not (private / identity.KEY).exists():
+            if len(journal) and not (private / identity.KEY).exists():
                 raise UserError(
                     f"the key in {private} is gone: the same patient would get a second pseudonym. Restore it"
                 )
@@ -87,39 +87,44 @@ def ingest(options: Options, say: Callable[[str], None] = print) -> None:
             if not options.approve:
                 _take_new(plan, journal, options.jobs, say)
             if table is not None:
-                told = lists.write_unmatched(out, journal.taken(), table)
+                told = lists.write_unmatched(out, journal.entries(taken=True), table)
                 say("\n".join(told))
             if options.approve:
-                approved = sheet.approved(private, journal.taken())
+                approved = sheet.approved(private, journal.entries(by_image, taken=True))
                 say("\n".join([*lists.write_manifest(out, plan.key, approved, table), f"{out / lists.MANIFEST}"]))
     except Timeout:
         raise UserError("another run works on this output. Wait for it, or stop it") from None
 
 
 def _take_new(plan: Plan, journal: Journal, jobs: int, say: Callable[[str], None]) -> None:
-    sources = list(walk.files(plan.root))
-    known = {one["path"]: one for one in journal.files.values()}
+    def known(source: Source) -> Entry | None:
+        return journal.get(identity.code(plan.key, "file", source.name))
 
     def is_new(source: Source) -> bool:
-        one = known.get(source.name)
+        one = known(source)
         same = one and (one["size"], one["changed"], one["decided"]) == (source.size, source.changed, plan.decided(one))
         return not same or not all((plan.out / image["image"]).is_file() for image in one["images"])
 
-    new = [source for source in sources if is_new(source)]
+    def waits(source: Source) -> bool:
+        one = known(source)
+        return bool(one) and one["why"] == taking.WAITING
+
+    def which(wanted: Callable[[Source], bool]) -> Iterator[Source]:
+        return filter(wanted, walk.files(plan.root))  # found anew each time: a list of them would grow with the folder
+
+    total, new = sum(1 for _ in walk.files(plan.root)), sum(1 for _ in which(is_new))
     try:
-        _note(plan, journal, _outcomes(plan, new, jobs), "files", len(new))
-        windows = _windows(journal)
-        waiting = [source for source in sources if _waits(journal, plan, source)]
-        if waiting:
-            windowed = replace(plan, windows=windows)
-            _note(windowed, journal, _outcomes(windowed, waiting, jobs), "MRI without a window", len(waiting))
+        _note(plan, journal, _outcomes(plan, which(is_new), jobs), "files", new)
+        windowed = replace(plan, windows=_windows(journal))
+        if waiting := sum(1 for _ in which(waits)):
+            _note(windowed, journal, _outcomes(windowed, which(waits), jobs), "MRI without a window", waiting)
     finally:  # stopped or not: what was taken so far is told, and nothing that was not
-        lists.write_logs(plan.out, plan.private, journal.files.values())
-        sheet.write(plan.out, plan.private, journal.taken())
+        lists.write_logs(plan.out, plan.private, journal)
+        sheet.write(plan.out, plan.private, journal)
         _write_unknown(plan, journal)
-    images = sum(len(one["images"]) for one in journal.taken())
-    say(f"{len(sources):,} files, {len(new):,} of them new; {images:,} images in all. Left out:")
-    say("\n".join(lists.why(journal.files.values())) or "  nothing")
+    images = sum(len(one["images"]) for one in journal.entries())
+    say(f"{total:,} files, {new:,} of them new; {images:,} images in all. Left out:")
+    say("\n".join(lists.why(journal.entries())) or "  nothing")
     say(f"Look at {plan.out / sheet.SHEET}, then run the same command again with --approve and --table.")
     say(f"Which file is which stands in {plan.private}: keep that folder from anyone who gets the images.")
 
@@ -127,21 +132,16 @@ def _take_new(plan: Plan, journal: Journal, jobs: int, say: Callable[[str], None
 def _note(plan: Plan, journal: Journal, outcomes: Iterable[Entry], about: str, total: int) -> None:
     """Write each outcome down as it comes; images that an earlier one had and this one lacks are removed."""
     for entry in progress.bar(outcomes, about, total):
-        before = journal.files.get(entry["file"], {"images": []})
+        before = journal.get(entry["file"]) or {"images": []}
         journal.add(entry)
         for image in {one["image"] for one in before["images"]} - {one["image"] for one in entry["images"]}:
             (plan.out / image).unlink(missing_ok=True)
 
 
-def _waits(journal: Journal, plan: Plan, source: Source) -> bool:
-    entry = journal.files.get(identity.code(plan.key, "file", source.name))
-    return bool(entry) and entry["why"] == taking.WAITING
-
-
 def _windows(journal: Journal) -> dict[str, tuple[float, float]]:
     """Windows by series; that of a series is set once, from all its files that are there then."""
     sketches: dict[str, list[list[float]]] = {}
-    for one in journal.files.values():
+    for one in journal.entries():
         if one["why"] == taking.WAITING and one["series"] not in journal.windows:
             sketches.setdefault(one["series"], []).append(one["sketch"])
     for series, found in sketches.items():
@@ -149,18 +149,17 @@ def _windows(journal: Journal) -> dict[str, tuple[float, float]]:
     return dict(journal.windows)
 
 
-def _outcomes(plan: Plan, sources: list[Source], jobs: int) -> Iterator[Entry]:
+def _outcomes(plan: Plan, sources: Iterator[Source], jobs: int) -> Iterator[Entry]:
     """Entries of all files, in the order in which they are done; a decoder that crashes takes no other file along."""
-    if jobs < 1 or not sources:
+    if jobs < 1:
         yield from (taking.take(plan, source) for source in sources)
         return
-    left = iter(sources)
     while True:
         running: dict[Future, Source] = {}
         try:
             with _processes(jobs) as pool:
                 while True:
-                    for source in islice(left, AHEAD * jobs - len(running)):
+                    for source in islice(sources, AHEAD * jobs - len(running)):
                         running[pool.submit(taking.take, plan, source)] = source
                     if not running:
                         return
@@ -236,7 +235,7 @@ def _write_unknown(plan: Plan, journal: Journal) -> None:
     """Add descriptions that nobody has mapped to the file in which a person does, as comments."""
     file = plan.private / MAPPED
     text = file.read_text(encoding="utf-8-sig")
-    unknown = {one["description"] for one in journal.files.values() if one.get("sequence") == "" and one["why"]}
+    unknown = {one["description"] for one in journal.entries() if one.get("sequence") == "" and one["why"]}
     quoted = sorted('"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in unknown - plan.mapped.keys())
     lines = [f'# {name} = ""' for name in quoted if name.isprintable() and name not in text]
     if lines:

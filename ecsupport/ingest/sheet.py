@@ -2,12 +2,13 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
 from ecsupport.core.artefacts import replacing
-from ecsupport.ingest.journal import Entry
+from ecsupport.ingest.journal import Entry, Journal, by_image
 
 SHEET, SHOWN = "contact_sheet.html", "shown.json"
 REJECTED = "rejected.txt"
@@ -30,28 +31,40 @@ command again with --approve. Not for clinical use.</p>
 """
 
 
-def write(out: Path, private: Path, taken: Sequence[Entry]) -> None:
+def write(out: Path, private: Path, journal: Journal) -> None:
     """Write the sheet into `out`, and into `private` which images (path -> SHA-256) it shows."""
-    blocks = [HEAD]
-    shown = {}
-    ordered = sorted(taken, key=lambda one: (one["centre"], one["scanner"], one["images"][0]["image"]))
-    for (centre, scanner), entries in groupby(ordered, key=lambda one: (one["centre"], one["scanner"])):
-        group = list(entries)
-        images = sum(len(one["images"]) for one in group)
-        title = f"{centre or 'no centre'}, {scanner}: {images:,} images of {len({one['patient'] for one in group}):,}"
-        blocks.append(f"<h2>{html.escape(title)} patients</h2><section>")
-        for one in group:
-            for image in one["images"]:
-                shown[image["image"]] = image["hash"]
-                blocks.append(_figure(one, image["image"]))
-        blocks.append("</section>")
-    with replacing(out / SHEET) as making:
-        making.write_text("\n".join(blocks) + "</html>\n", encoding="utf-8")
-    with replacing(private / SHOWN) as making:
-        making.write_text(json.dumps(shown), encoding="utf-8")
+    with replacing(out / SHEET) as making, making.open("w", encoding="utf-8") as lines:
+        lines.writelines(f"{block}\n" for block in _blocks(journal))
+    with replacing(private / SHOWN) as making, making.open("w", encoding="utf-8") as lines:
+        shown = (image for one in journal.entries(by_image, taken=True) for image in one["images"])
+        pairs = (f"{json.dumps(image['image'])}: {json.dumps(image['hash'])}" for image in shown)
+        lines.write("{" + next(pairs, ""))
+        lines.writelines(f",\n{pair}" for pair in pairs)
+        lines.write("}\n")
 
 
-def approved(private: Path, taken: Sequence[Entry]) -> list[tuple[Entry, dict[str, str]]]:
+def _blocks(journal: Journal) -> Iterator[str]:
+    yield HEAD
+    patients: dict[tuple[str, str], set[str]] = {}
+    images: Counter[tuple[str, str]] = Counter()
+    for one in journal.entries(taken=True):
+        patients.setdefault(_group(one), set()).add(one["patient"])
+        images[_group(one)] += len(one["images"])
+    ordered = journal.entries(lambda one: (*_group(one), by_image(one)), taken=True)
+    for (centre, scanner), entries in groupby(ordered, _group):
+        number = len(patients[centre, scanner])
+        title = f"{centre or 'no centre'}, {scanner}: {images[centre, scanner]:,} images of {number:,} patients"
+        yield f"<h2>{html.escape(title)}</h2><section>"
+        yield from (_figure(one, image["image"]) for one in entries for image in one["images"])
+        yield "</section>"
+    yield "</html>"
+
+
+def _group(entry: Entry) -> tuple[str, str]:
+    return entry["centre"], entry["scanner"]
+
+
+def approved(private: Path, taken: Iterable[Entry]) -> list[tuple[Entry, dict[str, str]]]:
     """Entry and image of all that stands on the sheet as it is now and that nobody has rejected."""
     file = private / SHOWN
     shown = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
