@@ -126,7 +126,7 @@ def test_the_example_is_trained_and_stands_in_both_tables(mine, used_smoke, monk
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(used_smoke))
     done = subprocess.run([sys.executable, "-c", TABLES], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    rows = {name: numbers for name, *numbers in csv.reader(done.stdout.splitlines())}
+    rows = {name: numbers for name, *numbers in filter(None, csv.reader(done.stdout.splitlines()))}
     seeds, distance = rows["without_identity"]
     assert int(seeds) == 1 and float(distance) > 0
     assert rows["tiny"] == ["3"]
