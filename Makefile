@@ -24,7 +24,7 @@ export PYTHON PROFILE COHORT METHODS JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP
 START := "$${PYTHON/\#~\//$$HOME/}"
 IN := $(START) workflow/environment.py
 RUN := $(IN) -m ecsupport
-OWN := ECSUPPORT_METHODS="$${METHODS:+$$(realpath "$$METHODS")}"
+OWN := ECSUPPORT_METHODS="$${METHODS:+$$(realpath "$$METHODS" 2>/dev/null || echo "$$METHODS")}"
 EXTRA := $$([ "$$ALLOW_EXTRA" != 1 ] || echo --allow-extra)
 TRAINED := --jobs="$$JOBS" $$([ "$$TRAIN" != 1 ] || echo --train) $$([ "$$FRESH" != 1 ] || echo --fresh)
 RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" --methods="$$METHODS" $(TRAINED) $(EXTRA)
@@ -52,7 +52,7 @@ audit: supported  ## every published number checked against the others: audit.cs
 test: supported  ## unit tests, a fresh smoke run, then every committed notebook  [METHODS=mine.py: what your methods must keep]
 	@$(OWN) $(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test-slow: supported  ## what takes long or needs root: a run on a Slurm cluster of its own
+test-slow: supported  ## what takes long or needs root: a Slurm cluster of its own, the profile paper in miniature
 	@$(IN) -m pytest tests/slow
 
 verify: supported  ## train some archived jobs anew and compare with the archive  [N=3 PROFILE=laptop]

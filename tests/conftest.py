@@ -14,6 +14,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from ecsupport.core import own_methods, progress
+from ecsupport.core.errors import UserError
 
 settings.register_profile("own", deadline=None)  # how long an example takes decides nothing
 settings.register_profile("ci", deadline=None, derandomize=True)  # a reader's machine looks for new ones, CI does not
@@ -32,6 +33,14 @@ MAKES_THE_SMOKE_RUN, USE_IT = (
         "test_own_methods.py",
     ),
 )
+
+
+def pytest_configure():
+    """A mistake in a file of one's own methods is said before any test is read."""
+    try:
+        own_methods.methods()
+    except UserError as error:
+        pytest.exit(str(error), 2)
 
 
 def pytest_collection_modifyitems(config, items):

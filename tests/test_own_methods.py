@@ -40,7 +40,6 @@ def mine(tmp_path, monkeypatch):
         file = tmp_path / name
         file.write_text(text)
         monkeypatch.setenv(own_methods.VARIABLE, str(file))
-        own_methods._read.cache_clear()
         return file
 
     return write
@@ -62,6 +61,13 @@ def test_the_example_is_twenty_lines_and_each_of_its_methods_has_jobs(mine):
     for what in ("translator/without_identity/42", "features/without_identity/42", "screening/tiny/42"):
         assert what in added
     assert all("tiny" in name or "without_identity" in name for name in added)  # Table 2 has the paper's alone
+
+
+def test_a_file_may_hold_dataclasses(mine):
+    """Whose types Python looks for in the modules that it knows by name."""
+    begin = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    mine(f"{begin}@dataclass\nclass Size:\n    side: int\nNETWORKS = {{'mine': Size}}\n")
+    assert own_methods.methods().networks["mine"](3).side == 3
 
 
 def test_a_changed_file_is_another_method_and_leaves_all_others_as_they_were(mine):

@@ -6,6 +6,7 @@
 import importlib.util
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,15 +50,15 @@ def file() -> Path | None:
 def methods() -> Methods:
     """What the file names; nothing without one. UserError with the line where the file fails, or for an unfit name."""
     path = file()
-    return _read(path) if path else Methods()
+    return _read(path, sha256(path)) if path else Methods()
 
 
 @cache
-def _read(path: Path) -> Methods:
+def _read(path: Path, digest: str) -> Methods:
     spec = importlib.util.spec_from_file_location("own_methods", path)
     if spec is None:
         raise UserError(f"{path} is no Python file. Give METHODS a file that ends in .py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look for their types
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -78,7 +79,7 @@ def _read(path: Path) -> Methods:
             raise UserError(f"{path}: RATES[{name!r}] is {rate!r}. Give a rate above 0 to a name of NETWORKS")
     if not (found["translators"] or found["networks"]):
         raise UserError(f"{path} names no method. Define TRANSLATORS or NETWORKS, dictionaries by name")
-    return Methods(**found, digest=sha256(path))
+    return Methods(**found, digest=digest)
 
 
 def refuse_taken(kind: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
