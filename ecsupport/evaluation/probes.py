@@ -45,10 +45,11 @@ def pixel_probe(
         raise ValueError("the masks hold one class only; give images that show the structure")
     drawn = np.concatenate([rng.permutation(np.flatnonzero(wanted == side))[:PIXELS] for side in (True, False)])
     order, start, taken = np.argsort(drawn), 0, []
+    ascending = drawn[order]
     for part in maps:
         pixels = _pixels(part)
-        first, last = np.searchsorted(drawn[order], [start, start + len(pixels)])
-        taken.append(pixels[drawn[order[first:last]] - start])
+        first, last = np.searchsorted(ascending, [start, start + len(pixels)])
+        taken.append(pixels[ascending[first:last] - start])
         start += len(pixels)
     score = _probe(np.concatenate(taken)[np.argsort(order)], wanted[drawn])
     seen, new = (np.concatenate([score(_pixels(part)) for part in of]) for of in (maps, unseen))

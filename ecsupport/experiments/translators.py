@@ -21,7 +21,7 @@ NAMES = {"cyclegan": "CycleGAN", "unit": "UNIT", "munit": "MUNIT", "dclgan": "DC
 COMPARED = tuple(NAMES)  # Table 1
 UNGUIDED = "unguided"  # SG-CycleGAN's networks without feature and domain terms
 HELD = 1.7  # GB that a step holds of each image of 256 pixels at width 64
-TESTED = 5000  # images that a distance is computed from at most: 22 translators' lie on the disk
+TESTED = 5000  # images that a distance is computed from at most: those of every translator lie on the disk
 WEIGHTS = 0.36  # GB of a translator with discriminators, at width 64
 STEPS_A_SECOND = 4.5  # of a batch of 4 images of 64 pixels at width 16, on one core
 

@@ -66,7 +66,7 @@ def equations() -> str:
 def sizes() -> str:
     """Markdown table of what each profile asks for, all of its jobs made, by the estimates of the job list."""
     lines = [
-        "| Profile | Jobs | All of them, on one core | Memory, at most | Disk | GPU |",
+        "| Profile | Jobs | All of them, on one core | Memory of a job, at most | Disk | GPU |",
         "|---|---|---|---|---|---|",
     ]
     loaded = sorted(map(profiles.load, profiles.names()), key=lambda of: of.cohort.carcinoma_images * of.image_size)

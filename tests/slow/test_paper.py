@@ -71,9 +71,7 @@ def test_all_jobs_run_in_miniature(tmp_path, monkeypatch):
     """Sizes, widths and precision of the paper; few patients, 20 steps, of translators two, which take a minute."""
     monkeypatch.setenv("ECSUPPORT_WORKSPACE", str(tmp_path))
     few = {"carcinoma": 20, "control": 20, "mri": 8, "extra": 8, "instrument": 12}
-    counts = {
-        f"{name}_{what}": n * (what == "images") + n for name, n in few.items() for what in ("patients", "images")
-    }
+    counts = {f"{name}_patients": n for name, n in few.items()} | {f"{name}_images": 2 * n for name, n in few.items()}
     none = {"extended_patients": 4, "validation_positives": 0, "test_positives": 0}
     screening = {"mixed_steps": 12, "real_steps": 8, "validate_every": 10, "instrument_steps": 20, "batch": 4}
     small = replace(
