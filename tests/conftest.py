@@ -78,6 +78,15 @@ def workspace(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def look(workspace):
+    """The look of pictures that a test sets is no other test's."""
+    import matplotlib as mpl  # noqa: PLC0415 - after the workspace has named its backend
+
+    with mpl.rc_context():
+        yield
+
+
 @pytest.fixture(scope="session")
 def ecsupport():
     """`python -m ecsupport` as a function: `ecsupport("item", "table-7", ECSUPPORT_WORKSPACE=...)`."""
