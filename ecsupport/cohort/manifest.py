@@ -55,13 +55,13 @@ def phantoms(size: CohortSize) -> pd.DataFrame:
         ("extra", size.extra_patients, {"mri": size.extra_images}),
         ("instrument", size.instrument_patients, dict.fromkeys(phantom.MODALITIES, size.instrument_images // 2)),
     )
-    rows = [
+    every = [
         row
         for pool, patients, images in pools
         for modality, number in images.items()
-        for row in _rows(size.version, pool, modality, _counts(size.version, pool, modality, patients, number))
+        for row in rows(size.version, pool, modality, _counts(size.version, pool, modality, patients, number))
     ]
-    return _frame(rows)
+    return frame(every)
 
 
 def extended(size: CohortSize) -> pd.DataFrame:
@@ -71,10 +71,11 @@ def extended(size: CohortSize) -> pd.DataFrame:
     on them. A patient is a carcinoma by chance, so that half holds about; controls have the cohort's findings.
     """
     counts = np.full(size.extended_patients, EXTENDED_IMAGES)
-    return _frame(_rows(size.version, "extended", "us", counts)).assign(split="extended")
+    return frame(rows(size.version, "extended", "us", counts)).assign(split="extended")
 
 
-def _frame(rows: list[tuple]) -> pd.DataFrame:
+def frame(rows: list[tuple]) -> pd.DataFrame:
+    """The manifest of such rows."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"sequence": "str", "split": "str"})
 
 
@@ -85,20 +86,21 @@ def _counts(version: str, pool: str, modality: str, patients: int, images: int) 
     return 1 + rng.multinomial(images - patients, weight / weight.sum())
 
 
-def _rows(version: str, pool: str, modality: str, counts: np.ndarray) -> list[tuple]:
-    source, rows = phantom.POOLS[pool].source, []
+def rows(version: str, pool: str, modality: str, counts: np.ndarray) -> list[tuple]:
+    """Rows without a split, in the order of COLUMNS: of the first patients of a pool, with so many images each."""
+    source, found = phantom.POOLS[pool].source, []
     for number, count in enumerate(counts, start=1):
         name = phantom.patient_id(pool, number)
         who = phantom.patient(version, name)
         for index in range(count):
             shows = bool(who.uterus.tongues) and phantom.view(version, name, index, modality).shows_invasion(who.uterus)
-            rows.append((
+            found.append((
                 f"{version}/{name}/{modality}/{index}", name, who.centre, modality,
                 phantom.sequence(index) if modality == "mri" else "", who.diagnosis,
                 round(who.uterus.invasion_depth, 3), shows, int(who.carcinoma), POOL_SPLITS.get(source, ""), source,
                 phantom.recipe_hash(version, name, index, modality),
             ))  # fmt: skip
-    return rows
+    return found
 
 
 def patients(images: pd.DataFrame) -> pd.DataFrame:

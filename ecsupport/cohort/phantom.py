@@ -1,7 +1,8 @@
 """Phantom patients and their images: each a pure function of cohort version, patient, index, modality and size."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,11 +19,15 @@ REVISION = 1  # what a recipe's dials are made into, pixel by pixel
 
 @dataclass(frozen=True)
 class Pool:
-    """Patients of one purpose: id prefix, share of carcinomas, and the `source` written in manifests."""
+    """Patients of one purpose: id prefix, share of carcinomas, and the `source` written in manifests.
+
+    dials: of the recipe, with values of this pool's own, where its patients are drawn with a finding that is given
+    """
 
     prefix: str
     carcinoma_share: float
     source: str
+    dials: Mapping[str, float] = field(default_factory=dict)
 
 
 POOLS = {
@@ -34,6 +39,21 @@ POOLS = {
     "extended": Pool("EX", 0.5, "extended"),
     "tuning_carcinoma": Pool("TC", 1.0, "tuning"),
     "tuning_control": Pool("TN", 0.0, "tuning"),
+}
+_NONE = {"hyperplasia_share": 0.0, "polyp_share": 0.0}
+FINDINGS: dict[str, tuple[str, float, Mapping[str, float]]] = {  # leading finding: letter, share of carcinomas, dials
+    "normal": ("N", 0.0, _NONE | {"fibroid_share": 0.0}),
+    "hyperplasia": ("H", 0.0, {"hyperplasia_share": 1.0}),
+    "polyp": ("P", 0.0, {"hyperplasia_share": 0.0, "polyp_share": 1.0}),
+    "fibroid": ("F", 0.0, _NONE | {"fibroid_share": 1.0}),
+    "carcinoma without invasion": ("C", 1.0, {"invading_share": 0.0}),
+    "superficial invasion": ("S", 1.0, {"invading_share": 1.0, "deep_share": 0.0}),
+    "deep invasion": ("D", 1.0, {"invading_share": 1.0, "deep_share": 1.0}),
+}
+POOLS |= {  # patients whose finding is given: of a screened population, and of studies of it
+    f"{purpose}, {finding}": Pool(purpose[0].upper() + letter, share, purpose, dials)
+    for purpose in ("population", "study")
+    for finding, (letter, share, dials) in FINDINGS.items()
 }
 _POOL_OF = {pool.prefix: pool for pool in POOLS.values()}
 
@@ -82,7 +102,8 @@ def patient_id(pool: str, number: int) -> str:
 @lru_cache(maxsize=4096)
 def patient(version: str | Recipe, name: str) -> Patient:
     """Draw a patient. The relation of the covariates to the diagnosis is stated in data_manifests/phantom/README.md."""
-    recipe, pool = load(version), _POOL_OF[name[:2]]
+    pool = _POOL_OF[name[:2]]
+    recipe = replace(load(version), **pool.dials)
     rng = generator(recipe.version, name, "patient")
     draw = rng.random()
     if rng.random() < pool.carcinoma_share:

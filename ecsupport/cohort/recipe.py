@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, cached_property
 
 from ecsupport.core.errors import UserError
 from ecsupport.core.paths import MANIFESTS
@@ -39,7 +39,7 @@ class Recipe:
     fibroid_share: float
     bladder_share: float
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over all dials."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

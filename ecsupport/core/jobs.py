@@ -41,6 +41,7 @@ class Job:
     it reads `job.recipe`, `job.given` and `job.inputs[...].folder`, and nothing else that could change what it makes
     recipe: plain JSON values;  given: tables and arrays by name, which the key knows by their content
     minutes, memory, disk: estimates, of one core and in GB;  device: where a network computes, no part of the key
+    reads: files of an input, by its role, where it needs no others
     together: jobs of one such name save work when they are made side by side, by `make_together` of (folder, job)
     pairs, which yields each folder when it is whole; each is to the byte what `make` gives
     archived: the files that the archive keeps, all of them with `*`; readers of an archived job find no others
@@ -55,6 +56,7 @@ class Job:
     memory: float = 1.0
     disk: float = 0.0
     device: str = "cpu"
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     together: str = ""
     make_together: Callable[[Sequence[tuple[Path, "Job"]]], Iterator[Path]] | None = None
     archived: tuple[str, ...] = ()
@@ -129,23 +131,24 @@ class Job:
 def lacking(wanted: Iterable[Job], whole: bool = False) -> list[Job]:
     """The jobs that have to be made for `wanted`, each after its inputs.
 
-    A wanted job that is archived is there for its readers; an input has to be there with all its files, and where
-    `whole` is asked for a wanted one too.
+    A wanted job that is archived is there for its readers; an input has to be there with the files that are read of it,
+    and where `whole` is asked for a wanted one with all.
     """
     found: dict[Path, Job] = {}
-    looked: set[tuple[Path, bool]] = set()
+    looked: set[tuple[Path, tuple[str, ...] | None]] = set()
 
-    def look(job: Job, whole: bool) -> None:
-        if job.place in found or (job.place, whole) in looked:
+    def look(job: Job, files: tuple[str, ...] | None) -> None:
+        """files: without which it is lacking, () for all; None where an archived one is there whatever it holds."""
+        if job.place in found or (job.place, files) in looked:
             return
-        looked.add((job.place, whole))
-        if job.find() is None if whole else job.state == "lacking":
-            for one in job.inputs.values():
-                look(one, True)
+        looked.add((job.place, files))
+        if job.state == "lacking" if files is None else job.find(*files) is None:
+            for role, one in job.inputs.items():
+                look(one, job.reads.get(role, ()))
             found[job.place] = job
 
     for job in wanted:
-        look(job, whole)
+        look(job, () if whole else None)
     return list(found.values())
 
 

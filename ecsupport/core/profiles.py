@@ -125,6 +125,29 @@ class ScreeningSize:
 
 
 @dataclass(frozen=True)
+class DesignSize:
+    """The trials of study designs: images, the classifier's training as in `ScreeningSize`, and who is looked at.
+
+    `images` of each class are learnt from, of `study_carcinomas` and `study_controls` patients; a test set has
+    `test_patients` of each class, and the truth is that of `population_patients`.
+    """
+
+    image_size: int
+    stem_stride: int
+    batch: int
+    mixed_steps: int
+    real_steps: int
+    rate: float
+    validate_every: int
+    images: int
+    study_carcinomas: int
+    study_controls: int
+    test_patients: int
+    population_patients: int
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Profile:
     """One run's sizes. `task` selects the endpoint, `image_size` is the side in pixels, `threads` the CPU threads.
 
@@ -144,6 +167,7 @@ class Profile:
     translation: TranslationSize
     downstream: DownstreamSize
     screening: ScreeningSize
+    design: DesignSize
 
 
 def names() -> list[str]:

@@ -1,7 +1,7 @@
 """The cohort's images as jobs: which rows stand in which pool, and each pool's pixels once for every size."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pandas as pd
 
-from ecsupport.cohort import images, manifest, own_manifest, phantom, split
+from ecsupport.cohort import images, manifest, own_manifest, phantom, population, split
 from ecsupport.core import tables
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
+from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Profile, Run
 
 ROWS, IMAGES = "rows.csv", "images.npy"
@@ -113,7 +114,13 @@ def pool(run: Run, name: str) -> pd.DataFrame:
     ultrasound, mri: of the cohort's splits; unused images stand in none.  extra: MRI that no translator sees.
     instrument: patients set aside for measuring instruments; where a person's manifest has none, phantoms.
     extended: the further phantom patients on whom claims are decided; with a person's manifest there are none.
+    population, study: the phantoms of trials of study designs.
     """
+    if name in ("population", "study"):
+        version, size = run.profile.cohort.version, run.profile.design
+        if name == "population":
+            return population.population(version, size.population_patients)
+        return population.study(version, size.study_carcinomas, size.study_controls)
     if name == "extended":
         return manifest.extended(run.profile.cohort) if run.cohort is None else rows(run).iloc[:0]
     every = rows(run)
@@ -159,3 +166,9 @@ def write(folder: Path, job: Job, where: Path | None) -> None:
 def open_pool(folder: Path) -> Pool:
     """What `pixels`, or a job of translations, made."""
     return Pool(tables.reread(folder / ROWS), np.load(folder / IMAGES, mmap_mode="r"))
+
+
+def images_of(pools: Mapping[int, Job], images: np.ndarray) -> Rows:
+    """Images of several pools as a set: (N, 2), the number of each one's pool and its row there; none is copied."""
+    parts = np.split(images, np.flatnonzero(np.diff(images[:, 0])) + 1)  # rows that follow one another in one pool
+    return Rows(*((open_pool(pools[part[0, 0]].folder).images, part[:, 1]) for part in parts))

@@ -12,7 +12,6 @@ import pandas as pd
 
 from ecsupport.cohort import manifest
 from ecsupport.core.jobs import Job
-from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import reproducible
@@ -179,14 +178,12 @@ def arrays(job: Job) -> dict[str, Any]:
     `real` marks the images of the real set: whatever an arm adds, copies and new real positives too, is drawn as
     synthetic images are, so that arms differ in the images alone.
     """
-    pools = {POOLS.index(role): cohort.open_pool(made.folder).images for role, made in job.inputs.items()}
-    images = job.given["image"]
-    parts = np.split(images, np.flatnonzero(np.diff(images[:, 0])) + 1)  # rows that follow one another in one pool
+    ultrasound = cohort.open_pool(job.inputs["ultrasound"].folder).images
     return {
-        "image": Rows(*((pools[part[0, 0]], part[:, 1]) for part in parts)),
+        "image": cohort.images_of({POOLS.index(role): made for role, made in job.inputs.items()}, job.given["image"]),
         "label": job.given["label"],
         "real": job.given["real"],
-        "validation_image": pools[0][job.given["validation"]],
+        "validation_image": ultrasound[job.given["validation"]],
         "validation_label": job.given["validation_label"],
     }
 

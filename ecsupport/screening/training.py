@@ -30,7 +30,7 @@ COLUMNS = (
 )  # fmt: skip
 LOSSES = ("teacher", "student", "distillation", "simulation")  # of the columns
 REVISION = 1  # batches, augmentation, AdamW without decay on norms and biases, rates, selection
-RESUME = "last.pt"
+RESUME, WATCHED = "last.pt", "watched.npy"
 PAUSE = 60  # seconds
 FIRST, EVERY = 20, 10  # steps that a history keeps: the first, then every tenth, and those that are validated
 SCORED = 2**16  # pixels of the first layer's maps
@@ -56,7 +56,8 @@ def train(folder: Path, arrays: Mapping[str, Any], **arguments: Any) -> None:
 
     Leaves weights.safetensors, teacher.safetensors where there is a teacher, and history.csv, the first and every tenth
     step and those validated, whose column `chosen` marks the step of the weights. Rules of selection other than `dual`
-    keep weights of their own: weights_auc.safetensors with the column chosen_auc, and so on.
+    keep weights of their own: weights_auc.safetensors with the column chosen_auc, and so on. With arrays that hold
+    watched_image (M, S, S) too, watched.npy has their logits at every validation, (validations, M) float16.
     UserError for labels other than 0 and 1, a class that is missing, or a size that cannot be cut into patches;
     TrainingError at the first loss that is not a finite number, on a GPU at the next validation.
     """
@@ -136,6 +137,7 @@ class ScreeningTraining:
         self.history = torch.full((settings.steps, len(COLUMNS)), torch.nan, dtype=torch.float64)
         self.done, self.kept = 0, time.monotonic()
         self.best: dict[str, dict[str, Any]] = {}
+        self.watched: list[torch.Tensor] = []
 
     def learner(self, name: str) -> Learner:
         """The network of that name with its first weights."""
@@ -249,6 +251,8 @@ class ScreeningTraining:
         """Score the validation images; keep the weights where a rule selects them."""
         probability = predict(self.student.network, self.arrays["validation_image"])
         self.record(step, **selection.validate(np.asarray(self.arrays["validation_label"]), probability))
+        if "watched_image" in self.arrays:
+            self.watched.append(torch.from_numpy(predict(self.student.network, self.arrays["watched_image"])))
         history = self.frame()
         for rule in self.settings.rules:
             rows = history[history["step"] > self.settings.selectable_after(rule)]
@@ -270,6 +274,7 @@ class ScreeningTraining:
             "history": self.history,
             "done": self.done,
             "best": self.best,
+            "watched": self.watched,
         }
         training.save(self.folder / RESUME, self.configuration, state)
 
@@ -283,6 +288,7 @@ class ScreeningTraining:
         if self.distillation:
             self.distillation.targets.state = state["targets"]
         self.history, self.done, self.best = state["history"].cpu(), state["done"], state["best"]
+        self.watched = [probability.cpu() for probability in state["watched"]]
 
     def finish(self) -> None:
         """Write what is kept and remove the checkpoint."""
@@ -291,6 +297,8 @@ class ScreeningTraining:
             for role, weights in self.best[rule]["weights"].items():
                 training.save_weights(self.folder / file_name(role, rule), weights)
             history[f"chosen{selection.suffix(rule)}"] = history["step"] == self.best[rule]["step"]
+        if self.watched:
+            np.save(self.folder / WATCHED, torch.stack(self.watched).logit().numpy().astype(np.float16))
         kept = (history["step"] <= FIRST) | (history["step"] % EVERY == 0) | history["auc"].notna()
         history[kept].to_csv(self.folder / "history.csv", index=False, float_format="%.6g")
         (self.folder / RESUME).unlink(missing_ok=True)
