@@ -18,7 +18,7 @@ READ = {  # the function of this room that names the jobs a notebook reads; othe
     "04_downstream_utility": "downstream.read",
     "05_lsnet_distillation": "keys.read",
     "06_ablations": "keys.read_ablations",
-    "11_design_on_trial": "designs.read",
+    "11_design_on_trial": "design_jobs.read",
 }
 
 

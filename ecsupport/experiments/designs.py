@@ -1,15 +1,14 @@
-"""Study designs as jobs: what a classifier learns and is tested on under each, and its scores in the population.
+"""Study designs: which images a classifier learns from, is validated and tested on, under each (notebook 11).
 
 A design is a function from a study, whose patients are in five folds, to the images that are learnt from, validated
 and tested on. All designs learn from the same number of images for the same number of steps, so that only the choice of
 images tells them apart. A seed moves the fold that is tested, the draw of images, first weights and batches.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,21 +16,15 @@ import pandas as pd
 from ecsupport.cohort import population
 from ecsupport.cohort.ultrasound import CENTRES
 from ecsupport.core.jobs import Job
-from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
-from ecsupport.core.training import reproducible
-from ecsupport.experiments import cohort, networks, translators
-from ecsupport.screening import lsnet, training
+from ecsupport.experiments import cohort, translators
 from ecsupport.screening.arms import Labelled
-from ecsupport.screening.settings import Settings
 
 FOLDS = 5  # the seed's is tested, the next one validated, the others learnt from
-VALIDATED, WATCHED = 2, 4  # images of a patient
+VALIDATED = 2  # images of a patient
 POOLS = ("study", "translations", "tested translations")  # an image is the number of its pool, and its row
 OF_POSITIVES = CENTRES[0::2][:2]  # where a class is bound to centres; half of the patients are theirs
-WEIGHT_DECAY = 0.05
-RULES = ("auc", "dual")  # of the weights whose scores are kept
 
 
 class Sets(NamedTuple):
@@ -149,11 +142,11 @@ def shuffled(study: Study) -> Sets:
 
 def synthetic(study: Study) -> Sets:
     """The sound design with synthetic positives throughout: those of other MRI patients are tested."""
-    rows = _translated(study.run, study.seed, "training").given["rows"]
+    rows = translated(study.run, study.seed, "training").given["rows"]
     positive, who = np.flatnonzero(rows["label"] == 1), rows["patient_id"].to_numpy(str)
     patients = study.rng("synthetic").permutation(np.unique(who[positive]))
     validated = np.isin(who[positive], patients[: max(1, len(patients) // FOLDS)])
-    tested = np.arange(len(_translated(study.run, study.seed, "test").given["rows"]))
+    tested = np.arange(len(translated(study.run, study.seed, "test").given["rows"]))
     positives = (
         _images("translations", positive[~validated]),
         _images("translations", positive[validated]),
@@ -212,27 +205,16 @@ def _images(pool: str, rows: np.ndarray) -> np.ndarray:
     return np.stack([np.full(len(rows), POOLS.index(pool)), rows], axis=1).astype(np.int64)  # (N, 2)
 
 
-def _translated(run: Run, seed: int, what: str) -> Job:
+def translated(run: Run, seed: int, what: str) -> Job:
+    """SG-CycleGAN's translations that a seed uses, of `training` sets or of the `test`."""
     return translators.translations(run, "sg_cyclegan", translators.seed_for(run, seed), what)
 
 
-def settings(run: Run, shared: int | None = None) -> Settings:
-    """How every classifier here is trained; shared: the seed of a first phase that runs share."""
-    size = run.profile.design
-    return Settings(
-        network="efficientnet",
-        stem_stride=size.stem_stride,
-        teacher_width=1.0,
-        batch=size.batch,
-        mixed_steps=size.mixed_steps,
-        real_steps=size.real_steps,
-        validate_every=size.validate_every,
-        rate_mixed=size.rate,
-        rate_real=size.rate / 10,
-        weight_decay=WEIGHT_DECAY,
-        shared_start=shared,
-        rules=RULES,
-    )
+def rows_of(run: Run, pool: str, seed: int) -> pd.DataFrame:
+    """The manifest rows of one of POOLS."""
+    if pool == "study":
+        return cohort.pool(run, "study")
+    return translated(run, seed, "test" if pool.startswith("tested") else "training").given["rows"]
 
 
 DESIGNS: dict[str, Design] = {
@@ -245,116 +227,3 @@ DESIGNS: dict[str, Design] = {
     "centre-left-out": centre_left_out,
     "shuffled": shuffled,
 }
-WATCHED_DESIGNS = ("sound", "shuffled")
-SHARED = "shared-start"
-
-
-def read(run: Run) -> list[Job]:
-    """The jobs that notebook 11 reads: of phantoms, whatever images a run is about, since their truth is known."""
-    jobs = classifiers(Run(run.profile)).values()
-    return [*jobs, *(scores(Run(run.profile), job) for job in jobs)]
-
-
-def classifiers(run: Run) -> dict[tuple[str, int], Job]:
-    """The classifiers by design and seed; SHARED are those that go on from the first phase of the first seed."""
-    seeds = run.profile.design.seeds
-    found = {
-        (name, seed): trained(run, name, design, seed, watched=name in WATCHED_DESIGNS)
-        for name, design in DESIGNS.items()
-        for seed in seeds
-    }
-    return found | {(SHARED, seed): trained(run, SHARED, sound, seed, shared=seeds[0]) for seed in seeds[1:]}
-
-
-def trained(run: Run, name: str, design: Design, seed: int, *, watched: bool = False, shared: int | None = None) -> Job:
-    """A classifier of a design: weights and history.csv as in `screening.training`.
-
-    watched: whether scores of the first WATCHED test images of every patient are kept at each validation, watched.npy
-    """
-    of, sets = settings(run, shared), design(Study(run, seed))
-    given = {
-        name: part for word, of_word in zip(Sets._fields, sets, strict=True) for name, part in _given(word, of_word)
-    }
-    if watched:
-        given["watched_image"] = sets.test.images[Study(run, seed).number[sets.test.images[:, 1]] < WATCHED]
-    used = np.unique(np.concatenate([part.images[:, 0] for part in sets]))
-    return Job(
-        f"design/{name}/{seed}",
-        _train,
-        {
-            "settings": asdict(of) | {"rules": list(of.rules)},
-            "seed": seed,
-            "revision": {"training": training.REVISION, **lsnet.revisions(of.network, of.variant)},
-        },
-        {POOLS[number]: _pool(run, POOLS[number], seed) for number in used},
-        given,
-        minutes=networks.minutes(run.profile.design.image_size, of),
-        memory=networks.memory(run.profile.design.image_size, of),
-        device=run.profile.device,
-        archived=("history.csv", *(["watched.npy"] if watched else [])),
-    )
-
-
-def _given(word: str, of: Labelled) -> Mapping[str, np.ndarray]:
-    return {f"{word}_image": of.images, f"{word}_label": of.label}.items()
-
-
-def _pool(run: Run, pool: str, seed: int) -> Job:
-    size = run.profile.design.image_size
-    if pool == "study":
-        return cohort.pixels(run, "study", size)
-    job = _translated(run, seed, "test" if pool.startswith("tested") else "training")
-    return translators.resized(job, size, np.arange(len(job.given["rows"])))[0]
-
-
-def _train(folder: Path, job: Job) -> None:
-    label = job.given["learnt_label"]
-    arrays: dict[str, Any] = {
-        "image": _open(job, "learnt_image"),
-        "label": label,
-        "real": np.ones(len(label), bool),
-        "validation_image": _open(job, "validation_image"),
-        "validation_label": job.given["validation_label"],
-    }
-    if "watched_image" in job.given:
-        arrays["watched_image"] = _open(job, "watched_image")
-    arguments = {**job.recipe, "data": job.key, "device": job.device}
-    training.train(folder, arrays, **arguments)
-
-
-def _open(job: Job, name: str) -> Rows:
-    """The images that a job was given under this name, left on disk until they are asked for."""
-    return cohort.images_of({POOLS.index(role): made for role, made in job.inputs.items()}, job.given[name])
-
-
-def scores(run: Run, job: Job) -> Job:
-    """What a classifier says of its test images and of the population, by each rule's weights.
-
-    The file of `networks.write_scores` holds `test_auc`, `population_auc` and so on, in the order of the images.
-    """
-    size = run.profile.design
-    rows = {"population": np.arange(len(cohort.pool(run, "population"))), "test_image": job.given["test_image"]}
-    return Job(
-        f"scores/{job.name}",
-        _score,
-        {"revision": 1},
-        {"trained": job, "population": cohort.pixels(run, "population", size.image_size), **job.inputs},
-        rows,
-        minutes=len(RULES) * sum(map(len, rows.values())) / 500 / 60 * (size.image_size / 64 / size.stem_stride) ** 2,
-        device=run.profile.device,
-        archived=("*",),
-    )
-
-
-def _score(folder: Path, job: Job) -> None:
-    found = {}
-    of_study = {POOLS.index(role): made for role, made in job.inputs.items() if role in POOLS}
-    images = {
-        "test": cohort.images_of(of_study, job.given["test_image"]),
-        "population": cohort.open_pool(job.inputs["population"].folder).images,
-    }
-    with reproducible(1):
-        for rule in RULES:
-            network = training.restore(job.inputs["trained"].folder, device=job.device, rule=rule)
-            found |= {f"{name}_{rule}": training.predict(network, of) for name, of in images.items()}
-    networks.write_scores(folder, found)

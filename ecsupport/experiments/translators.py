@@ -165,8 +165,8 @@ def _translate(folder: Path, job: Job) -> None:
     pools = {role: made for role, made in job.inputs.items() if role != "translator"}
     parts = [cohort.open_pool(made.folder).images[job.given[f"of_{name}"]] for name, made in pools.items()]
     with reproducible(1):
-        folder = job.inputs["translator"].file(training.GENERATOR).parent
-        network = training.restore(folder, generator_alone=True).to(device(job.device))
+        trained = job.inputs["translator"].file(training.GENERATOR).parent
+        network = training.restore(trained, generator_alone=True).to(device(job.device))
         words = ("synthetic", job.recipe["seed"])
         pictures = np.concatenate([inference.translate(network, mri, words) for mri in parts])
     np.save(folder / cohort.IMAGES, pictures)
