@@ -4,7 +4,7 @@ Optimism is what is reported less what is true. Of each training s the reported 
 anew from her patients, o_s that value less the true one. Test sets of different seeds hold different patients, so that
 the o_s vary as trainings and test sets do; what they share is the population on which the truth is measured. With S
 trainings and P patients of the population the variance of the mean optimism is
-    Var(o_s) / S  +  Var(psi_p) / P,
+    Var(o_s) / S  +  Var(psi_p) / P  -  what both do together and stands in either,
 psi_p being the pseudo-values of the mean truth; each part has its own t (`components.spread`).
 """
 
@@ -24,16 +24,26 @@ AUC, SENSITIVITY, SPECIFICITY = (METRICS.index(name) for name in ("roc_auc", "se
 
 @dataclass(frozen=True)
 class Truth:
-    """A measure in the population. value: (S,), of each training;  of_patients: (P,), pseudo-values of the mean."""
+    """A measure in the population. value: (S,), of each training;  pseudo_values: (S, P), of each and every patient."""
 
     value: np.ndarray
-    of_patients: np.ndarray
+    pseudo_values: np.ndarray
 
     @property
-    def factor(self) -> components.Factor:
-        """The variance of the mean truth, by patients."""
-        number = len(self.of_patients)
-        return components.Factor(float(self.of_patients.var(ddof=1) / number), number - 1)
+    def patients(self) -> components.Factor:
+        """The variance of the mean truth that patients give."""
+        number = self.pseudo_values.shape[1]
+        return components.Factor(float(self.pseudo_values.mean(axis=0).var(ddof=1) / number), number - 1)
+
+    @property
+    def both(self) -> float:
+        """Its variance that trainings and patients give together."""
+        psi = self.pseudo_values
+        seeds, patients = psi.shape
+        if seeds < 2:
+            return 0.0
+        rest = psi - psi.mean(axis=0) - psi.mean(axis=1, keepdims=True) + psi.mean()
+        return float((rest**2).sum() / ((seeds - 1) * (patients - 1) * seeds * patients))
 
 
 def truth(label: np.ndarray, scores: np.ndarray, patient: np.ndarray, weigh: np.ndarray, threshold: float) -> Truth:
@@ -43,16 +53,19 @@ def truth(label: np.ndarray, scores: np.ndarray, patient: np.ndarray, weigh: np.
     """
     psi, value = pseudo_values(label, scores, pd.factorize(patient)[0], threshold)
     used = weigh != 0
-    return Truth(value[:, used] @ weigh[used], (psi[..., used] @ weigh[used]).mean(axis=0))
+    return Truth(value[:, used] @ weigh[used], psi[..., used] @ weigh[used])
 
 
 @dataclass(frozen=True)
 class Optimism:
-    """Reported and true values of S trainings, and the interval of the mean of their difference."""
+    """Reported and true values (S,) of S trainings, and the interval of the mean of their difference.
+
+    truth: where the true values are measured in the population, which is then no more than a sample
+    """
 
     reported: np.ndarray
     true: np.ndarray
-    of_population: tuple[components.Factor, ...] = ()
+    truth: Truth | None = None
 
     @property
     def estimate(self) -> float:
@@ -66,7 +79,9 @@ class Optimism:
         if number < 2:
             return np.nan, np.nan
         seeds = components.Factor(float((self.reported - self.true).var(ddof=1) / number), number - 1)
-        return components.spread(self.of_population, [seeds]).interval(self.estimate)
+        if self.truth is None:
+            return components.spread([], [seeds]).interval(self.estimate)
+        return components.spread([self.truth.patients], [seeds], self.truth.both).interval(self.estimate)
 
 
 def test_sets(
@@ -140,7 +155,7 @@ def of_images(successes: np.ndarray, trials: np.ndarray, level: float = 0.95) ->
 
 
 def simulated_coverage(
-    repetitions: int, rng: np.random.Generator, seeds: int = 5, tested: int = 84, population: int = 600
+    repetitions: int, rng: np.random.Generator, seeds: int = 5, tested: int = 84, population: int = 2000
 ) -> float:
     """How often the interval of a sound design's optimism covers zero: simulated scores, not networks.
 
@@ -166,6 +181,6 @@ def simulated_coverage(
         for one in higher:  # each training is tested on patients of its own
             label, who = np.repeat(of_test, 2), np.repeat(np.arange(2 * tested), 2)
             reported.append(truth(label.astype(int), scores(of_test, one[None]), who, weigh, 0.5).value[0])
-        low, high = Optimism(np.array(reported), true.value, (true.factor,)).interval
+        low, high = Optimism(np.array(reported), true.value, true).interval
         covered += low <= 0 <= high
     return covered / repetitions

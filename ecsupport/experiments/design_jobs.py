@@ -45,22 +45,30 @@ def settings(run: Run, name: str = "", shared: int | None = None) -> Settings:
 
 
 def read(run: Run) -> list[Job]:
-    """The jobs that notebook 11 reads: of phantoms, whatever images a run is about, since their truth is known."""
-    jobs = classifiers(Run(run.profile)).values()
-    return [*jobs, *(scores(Run(run.profile), job) for job in jobs)]
+    """The jobs that notebook 11 reads."""
+    jobs = classifiers(run).values()
+    return [*jobs, *(scores(run, job) for job in jobs)]
+
+
+def phantoms(run: Run) -> Run:
+    """The run whose images are tried here: of phantoms whatever images a run is about, since their truth is known."""
+    return Run(run.profile)
 
 
 def classifiers(run: Run) -> dict[tuple[str, int], Job]:
     """The classifiers by design and seed.
 
     SHARED and INDEPENDENT are further trainings of the first seed's sound design, with other seeds from the first step
-    on, or in the second phase alone.
+    on, or in the second phase alone. A run on own images translates those, and leaves synthetic ones out here.
     """
     first, *others = run.profile.design.seeds
+    left_out = ("synthetic",) if run.cohort else ()
+    run = phantoms(run)
     found = {
         (name, seed): trained(run, name, Study(run, seed), design, watched=name in WATCHED_DESIGNS)
         for name, design in DESIGNS.items()
         for seed in (first, *others)
+        if name not in left_out
     }
     for name, shared in ((SHARED, first), (INDEPENDENT, None)):
         found |= {(name, s): trained(run, name, Study(run, first), sound, seed=s, shared=shared) for s in others}
@@ -145,6 +153,7 @@ def scores(run: Run, job: Job) -> Job:
     """
     size = run.profile.design
     rules = job.recipe["settings"]["rules"]
+    run = phantoms(run)
     rows = {"population": np.arange(len(cohort.pool(run, "population"))), "test_image": job.given["test_image"]}
     return Job(
         f"scores/{job.name}",

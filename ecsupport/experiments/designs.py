@@ -182,20 +182,21 @@ def bound(share: float) -> Design:
     """Each class has this share of its patients from centres of its own."""
 
     def design(study: Study) -> Sets:
-        return study.split(*_bound(study, share))
+        return study.split(*own_centres(study, share))
 
     return design
 
 
 def centre_left_out(study: Study) -> Sets:
     """Nine of ten patients from centres of their class, one of the centres kept for the test: another one each seed."""
-    positive, negative = _bound(study, 0.9)
+    positive, negative = own_centres(study, 0.9)
     own = study.centre == CENTRES[study.place % len(CENTRES)]
     sets = study.split(positive & ~own, negative & ~own)
     return sets._replace(test=study.labelled(study.take(positive & own), study.take(negative & own)))
 
 
-def _bound(study: Study, share: float) -> tuple[np.ndarray, np.ndarray]:
+def own_centres(study: Study, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of positive and negative images: of each class this share of the patients is from its own centres."""
     theirs = np.isin(study.centre, OF_POSITIVES)
     kept = study.some(np.ones_like(theirs), (1 - share) / share)
     return study.carcinoma & (theirs | kept), ~study.carcinoma & (~theirs | kept)

@@ -73,7 +73,7 @@ class Outcomes:
     @cached_property
     def people(self) -> pd.DataFrame:
         """Rows of the population, with their finding."""
-        rows = cohort.pool(self.run, "population")
+        rows = cohort.pool(design_jobs.phantoms(self.run), "population")
         return rows.assign(finding=population.finding(rows))
 
     @property
@@ -122,7 +122,7 @@ class Outcomes:
         images = job.given["test_image"]
         patient = np.empty(len(images), object)
         for number in np.unique(images[:, 0]):
-            pool = designs.rows_of(self.run, designs.POOLS[number], seed)
+            pool = designs.rows_of(design_jobs.phantoms(self.run), designs.POOLS[number], seed)
             of = images[:, 0] == number
             patient[of] = pool["patient_id"].to_numpy()[images[of, 1]]
         score = self.scores(design, seed)["test_auc"]
