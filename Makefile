@@ -14,12 +14,13 @@ FRESH   ?=
 ALLOW_EXTRA ?=
 GROUP   ?=
 KEEP    ?=
+TO      ?=
 TESTS   ?= tests
 
 # What a person gives is taken as it stands and reaches the shell through the environment, so that a space, quote, `$`,
 # `#` or brace in a path is just a character. TESTS alone is pasted: pytest's arguments, quoted as in a shell.
-$(foreach name,PYTHON PROFILE COHORT METHODS JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP TESTS,$(eval override $(name) := $$(value $(name))))
-export PYTHON PROFILE COHORT METHODS JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP
+$(foreach name,PYTHON PROFILE COHORT METHODS JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP TO TESTS,$(eval override $(name) := $$(value $(name))))
+export PYTHON PROFILE COHORT METHODS JOBS TRAIN FRESH N ALLOW_EXTRA GROUP KEEP TO
 
 START := "$${PYTHON/\#~\//$$HOME/}"
 IN := $(START) workflow/environment.py
@@ -29,7 +30,7 @@ EXTRA := $$([ "$$ALLOW_EXTRA" != 1 ] || echo --allow-extra)
 TRAINED := --jobs="$$JOBS" $$([ "$$TRAIN" != 1 ] || echo --train) $$([ "$$FRESH" != 1 ] || echo --fresh)
 RUN_OPTIONS := --profile="$$PROFILE" --cohort="$$COHORT" --methods="$$METHODS" $(TRAINED) $(EXTRA)
 
-.PHONY: help reproduce check audit test test-slow verify lab lint bench lock refresh clean .venv supported
+.PHONY: help reproduce check audit test test-slow verify lab lint bench lock refresh bundle clean .venv supported
 
 help:  ## show this list
 	@grep -hE '^[a-z.%-]+[a-z0-9 %-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -73,6 +74,9 @@ refresh: supported  ## re-execute the committed notebooks and figures/reference
 lock: supported  ## resolve requirements.lock anew from pyproject.toml
 	@$(IN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --extra dev --extra slurm pyproject.toml -o requirements.lock
+
+bundle: supported  ## all that a machine without internet needs, and what installs it there  [TO=folder]
+	@$(IN) workflow/bundle.py "$$TO"
 
 .venv: supported  ## the environment alone
 	@$(IN) --version
