@@ -17,12 +17,14 @@ import zipfile
 from pathlib import Path
 
 from environment import DONE, MISTAKEN, ROOT, STOPPED, Refused, say
+from packaging.requirements import Requirement
 
 LOCK = ROOT / "requirements.lock"
 SAME = Path(__file__).with_name("offline")
 RECIPES = ("Containerfile", "ecsupport.def")
 TARGET = ROOT / "bundle"  # where no folder is named; `make clean` knows it
 SPACE = 6_000_000_000  # bytes: on Linux the packages take 2.9 GB, and pip holds them twice until it ends
+LAST_RELEASE = 40  # of a minor version of Python; the lock's markers may tell one from another
 GLIBC = (2, 17)  # what the older names of manylinux wheels ask for, at most
 
 
@@ -65,27 +67,48 @@ def refuse_target(target: Path) -> None:
         )
 
 
+def wanted() -> list[list[str]]:
+    """Entries of the lock for every release of this Python's minor version, as lists that pip takes one by one.
+
+    The first is that of the release that runs. Two releases may ask for two versions of one package.
+    """
+    lists, seen, python = [], set(), sys.version_info
+    lines = LOCK.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    entries = [(Requirement(entry), hashes) for entry, hashes in (line.split(" --hash=", 1) for line in lines)]
+    for micro in (python.micro, *range(LAST_RELEASE)):
+        release = {"python_full_version": f"{python.major}.{python.minor}.{micro}"}
+        here = [entry for entry in entries if entry[0].marker is None or entry[0].marker.evaluate(release)]
+        pinned = [f"{package.name}{package.specifier} --hash={hashes}" for package, hashes in here]
+        if new := [line for line in pinned if line not in seen]:
+            lists.append(new)
+            seen.update(new)
+    return lists
+
+
 def fetch(packages: Path, scratch: Path) -> None:
     """Fill a folder with what the lock asks for here, by pip with a person's own settings. Refused where pip fails.
 
     What is published only as source is built where it is installed; here pip looks into it with what is installed.
     """
-    options = ("--no-deps", "--require-hashes", "--no-build-isolation", "--disable-pip-version-check")
+    options = ("--no-deps", "--require-hashes", "--no-build-isolation", "--ignore-requires-python", "--dest", packages)
+    command = (sys.executable, "-m", "pip", "download", "--disable-pip-version-check", *options)
     scratch.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "download", *options, "--dest", packages, "--requirement", LOCK],
-        env=os.environ | {"TMPDIR": str(scratch)},
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        why = (errors or [f"exit status {done.returncode}"])[-1].rstrip(".")
-        raise Refused(
-            f"pip could not fetch what {LOCK} asks for: {why}. Nothing was written."
-            " Look at the connection and at pip's settings, and call make bundle again"
+    for entries in wanted():
+        (scratch / "wanted.txt").write_text("\n".join(entries), encoding="utf-8")
+        done = subprocess.run(
+            [*command, "--requirement", scratch / "wanted.txt"],
+            env=os.environ | {"TMPDIR": str(scratch)},
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
+        if done.returncode:
+            errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+            why = (errors or [f"exit status {done.returncode}"])[-1].rstrip(".")
+            raise Refused(
+                f"pip could not fetch what {LOCK} asks for: {why}. Nothing was written."
+                " Look at the connection and at pip's settings, and call make bundle again"
+            )
 
 
 def glibc(wheels: list[Path]) -> tuple[int, int]:
