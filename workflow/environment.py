@@ -167,6 +167,7 @@ def clean() -> None:
     ]
     generated = [path for path in results if path.name in ours and path.is_dir()]
     generated += [ROOT / name for name in GENERATED]
+    generated += [*ROOT.glob("bundle-*.part"), *(file.parent for file in ROOT.glob("bundle/bundle.json"))]
     generated += [path for name in SOURCES for path in (ROOT / name).rglob("__pycache__")]
     environments = [path for path in ROOT.glob(".venv-*") if is_ours(path)]
     with contextlib.ExitStack() as stack:

@@ -77,7 +77,8 @@ def clone(folder: Path, about: dict) -> None:
     A clone that an earlier call left is kept as it is.
     """
     if (folder / ".git").exists():
-        done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], stdout=subprocess.PIPE, check=False)
+        asked = ["git", "-C", str(folder), "rev-parse", "--quiet", "--verify", "HEAD"]
+        done = subprocess.run(asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
         if done.stdout.decode().strip() == about["commit"]:
             return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
