@@ -6,26 +6,36 @@ Debian's slurm-wlm and munge, started in namespaces of their own: nobody else se
 all of them end with the command. Needs root on Linux.
 """
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv", "unshare")
+NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+WITH_US = ["setpriv", "--pdeathsig", "KILL", *NAMESPACES]  # they end when this process is killed
 ETC = Path("/etc/slurm")  # compiled into Debian's Slurm; Snakemake's plugin takes SLURM_CONF away from jobs
 WITHIN = "ECSUPPORT_WITHIN_SLURM_CLUSTER"
 PATIENCE = 60.0  # seconds
+GROUPS = Path("/sys/fs/cgroup/memory")  # by which the kernel ends what takes more memory than it asked for
+BY_KERNEL = "TaskPlugin=task/cgroup\nJobAcctGatherType=jobacct_gather/none"
+BY_SLURM = (  # which looks every two seconds
+    "TaskPlugin=task/none\nJobAcctGatherType=jobacct_gather/linux\n"
+    "JobAcctGatherFrequency=task=2\nJobAcctGatherParams=OverMemoryKill"
+)
 # without a database a job's state is read from squeue, which has to remember it
 CONFIGURATION = """
 ClusterName=one
 SlurmctldHost={host}
 SlurmUser=root
 SlurmdUser=root
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
@@ -36,8 +46,7 @@ SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
+{memory_kept}
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
@@ -46,8 +55,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=1,sched_interval=2
 MaxArraySize=1001
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory} State=UNKNOWN
+PartitionName=main Nodes={node} Default=YES MaxTime=60 State=UP
 """
 
 
@@ -58,18 +67,35 @@ def why_not() -> str:
         return f"{', '.join(lacking)} not found; on Debian and Ubuntu: apt install slurm-wlm munge"
     if os.geteuid() != 0:
         return "only root can give a cluster namespaces of its own"
-    running = subprocess.run(["pgrep", "-x", "slurmctld|slurmd"], capture_output=True, text=True, check=False).stdout
+    ours = ["--ns", str(os.getpid()), "--nslist", "pid"]  # what runs in other namespaces is a cluster like this one
+    running = subprocess.run(["pgrep", "-x", *ours, "slurmctld|slurmd"], capture_output=True, check=False).stdout
     if (ETC / "slurm.conf").exists() or running:
         return "this machine has a Slurm of its own, which is left alone"
-    tried = subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False)
+    tried = subprocess.run([*WITH_US, "true"], capture_output=True, check=False)
     return "this machine gives nobody namespaces" if tried.returncode else ""
 
 
-def start(folder: Path) -> None:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def kernel_counts_memory() -> bool:
+    """Whether processes can be put into groups here, of which the kernel keeps each to its memory."""
+    return os.access(GROUPS / "memory.limit_in_bytes", os.W_OK)
+
+
+def start(folder: Path, node: str) -> None:
     """The daemons, until the node waits for jobs; RuntimeError with their logs where it never does."""
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", ETC], check=True)
     host, memory = os.uname().nodename.split(".")[0], os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     facts = {"host": host, "folder": folder, "cores": os.cpu_count(), "memory": memory // 2**20 * 9 // 10}
+    facts |= {"node": node, "ports": free_ports(2), "memory_kept": BY_KERNEL if kernel_counts_memory() else BY_SLURM}
+    (ETC / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nConstrainRAMSpace=yes\n")
     (ETC / "slurm.conf").write_text(CONFIGURATION.format(**facts))
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -79,7 +105,7 @@ def start(folder: Path) -> None:
     files = [f"--{what}={folder}/munge.{what}" for what in ("socket", "pid-file", "log-file", "seed-file")]
     subprocess.run(["munged", "--force", f"--key-file={key}", *files], check=True)
     subprocess.run(["slurmctld"], check=True)
-    subprocess.run(["slurmd", "-N", host], check=True)
+    subprocess.run(["slurmd", "-N", node], check=True)
     deadline = time.monotonic() + PATIENCE
     while subprocess.run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True, check=False).stdout != "idle\n":
         if time.monotonic() > deadline:
@@ -94,12 +120,15 @@ def main(command: list[str]) -> int:
         if reason := why_not():
             sys.stderr.write(f"no cluster is started: {reason}\n")
             return 2
-        namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        within = [*namespaces, sys.executable, __file__, *command]
-        return subprocess.run(within, env=os.environ | {WITHIN: "1"}, check=False).returncode
+        within = [*WITH_US, sys.executable, __file__, *command]
+        node = f"node{os.getpid()}"  # no other cluster's, since the kernel's groups are named for it
+        status = subprocess.run(within, env=os.environ | {WITHIN: node}, check=False).returncode
+        for folder, *_ in os.walk(GROUPS / f"slurm_{node}", topdown=False):
+            Path(folder).rmdir()
+        return status
     with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
-        start(Path(name))
+        start(Path(name), os.environ[WITHIN])
         return subprocess.run(command, check=False).returncode
 
 
