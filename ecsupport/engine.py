@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ecsupport import outputs
+from ecsupport import clusters, outputs
 from ecsupport.core import owner, paths
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.execution import AHEAD, BEGUN, PLAN, REMOTE, SAID, cleaned
+from ecsupport.execution import AHEAD, BEGUN, PLAN, REMOTE, SAID, UNITS, cleaned
 from ecsupport.failures import DONE, MISTAKEN, explain, say
 from ecsupport.reporting.index import Notebook, duration, find_item, written_notebooks
 
@@ -247,7 +247,7 @@ def _may_begin(run: Run, names: Sequence[str], workers: int, asked: bool) -> boo
         return False
     os.environ[AHEAD] = f"{len(lacking)} {minutes} {workers} {time.time()}"
     (run.notebooks / BEGUN).unlink(missing_ok=True)
-    shutil.rmtree(run.notebooks / "units", ignore_errors=True)
+    shutil.rmtree(run.notebooks / UNITS, ignore_errors=True)
     return True
 
 
@@ -269,6 +269,7 @@ def _snakemake(run: Run, place: str, workers: int) -> Callable[..., tuple[int, s
         for path in (paths.ROOT, paths.notebooks(), run.notebooks, profile, run.cohort or Path()):
             if sign := set(str(path)) & set(UNQUOTED):
                 raise UserError(f"a cluster's jobs cannot be given {sign.pop()} in {path}. Move it to another path")
+        clusters.check(profile / "config.yaml")
         os.environ[REMOTE] = str(run.notebooks / SAID)
     named = {"profile": run.profile.name, "cohort": str(run.cohort or "")}
     log = run.notebooks / "snakemake.log"

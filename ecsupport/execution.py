@@ -25,6 +25,7 @@ AHEAD = "ECSUPPORT_AHEAD"  # jobs of this run: their number, their minutes, how 
 BEGUN = "begun.txt"  # minutes of each job that was begun
 REMOTE = "ECSUPPORT_REMOTE"  # where a process on another machine writes what it says
 SAID = "said.txt"
+UNITS = "units"  # in the folder of a run: a file a unit that is whole
 
 
 def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
@@ -40,6 +41,8 @@ def make_unit(run: Run, unit: str, names: Sequence[str]) -> int:
     try:
         wanted = catalogue.find(run, names)
         jobs.make(wanted, lambda group: [_tell(run, job.name, job.minutes) for job in group], whole=True)
+        (run.notebooks / UNITS).mkdir(exist_ok=True)
+        (run.notebooks / UNITS / unit).touch()
         return DONE
     except Exception as error:
         text = f"{type(error).__name__}: {error}"

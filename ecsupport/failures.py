@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ecsupport import clusters
 from ecsupport.core import paths
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.profiles import Run
@@ -34,19 +35,6 @@ ENDED = (
     "stays, and trainings go on from their last checkpoints"
 )
 BACK = "the clock jumped back, so what it made looks older than what it was made from. Call again: it is made anew"
-OF_SLURM = re.compile(  # rule, status and first output of a job that Slurm has ended, in Snakemake's log
-    r"Error in rule (\S+):\n    message: SLURM-job '\d+' failed, SLURM status is: '(\w+)'(?:.*\n)*?    output: (\S+)"
-)
-REFUSED = re.compile(r"SLURM sbatch failed\. The error message was '(?:sbatch: error: )?(.*)")
-RAISE = "Give it more in the config.yaml of your cluster, e.g. set-resources: [{}:{}]"
-OF_CLUSTERS = {
-    "CANCELLED": "was cancelled. Call again: what is whole stays",
-    "PREEMPTED": "had to give way to another job. Call again: what is whole stays",
-    "NODE_FAIL": "lost its node. Call again: what is whole stays",
-    "TIMEOUT": f"took longer than it asked for. {RAISE.format('{0}', 'runtime=1440')}",
-    "DEADLINE": f"took longer than it asked for. {RAISE.format('{0}', 'runtime=1440')}",
-    "OUT_OF_MEMORY": f"needed more memory than it asked for. {RAISE.format('{0}', 'mem_mb=64000')}",
-}
 TRIAL = 2**20  # bytes
 
 
@@ -94,14 +82,14 @@ def explain(run: Run, names: list[str]) -> int:
     kept = [file for file in kept if file.is_file() and file.stat().st_size]  # Snakemake touches the log of a success
     log = (run.notebooks / "snakemake.log").read_text(encoding="utf-8")
     told = dict.fromkeys(KILLED.findall(log), ENDED) | dict.fromkeys(SKEWED.findall(log), BACK)
-    of_slurm = [(rule, status, output) for rule, status, output in OF_SLURM.findall(log) if status in OF_CLUSTERS]
-    told |= {Path(output).stem: OF_CLUSTERS[status].format(rule) for rule, status, output in of_slurm}
+    on_nodes = {name: (why, file) for name, why, file in clusters.ended(run, log)}
+    told |= {name: why for name, (why, _) in on_nodes.items() if why}
     kept = [file for file in kept if file.stem not in told]
-    words, lines = [f"{name}: {problem}" for name, problem in told.items()], []
-    words += [
-        f"Slurm took no job: {why}. Change that in the config.yaml of your cluster" for why in REFUSED.findall(log)
-    ]
-    for file in sorted((run.notebooks / "failed").glob("*.txt")):  # of jobs: in our words, or with a traceback
+    words, lines = [f"{name}: {problem}" for name, problem in told.items()] + clusters.refused(log), []
+    of_jobs = sorted((run.notebooks / "failed").glob("*.txt"))  # in our words, or with a traceback
+    for name in sorted(on_nodes.keys() - told.keys() - {file.stem for file in [*of_jobs, *kept]}):
+        lines += [f"{name} failed on its node", f"      what was said there: {on_nodes[name][1]}"]
+    for file in of_jobs:
         problem, _, traceback = file.read_text(encoding="utf-8").partition("\n\n")
         if traceback:
             lines += [f"a job failed: {problem}", f"      kept for reading: {file}"]
