@@ -74,6 +74,7 @@ from ecsupport.experiments import catalogue
 def make(folder, job):
     with open(os.environ["TRACE"] + ".jobs", "a") as trace:
         trace.write(job.name + "\\n")
+    taken = b"x" * int(os.environ.get("BYTES", 0)) if job.recipe.get("hold") else b""
     while job.recipe.get("hold") and Path(os.environ["TRACE"] + ".hold").exists():
         time.sleep(0.05)
     below = b"".join((one.folder / "it").read_bytes() for one in job.inputs.values())

@@ -78,7 +78,7 @@ def test_small_jobs_share_processes_and_long_ones_do_not():
 
 
 def test_what_is_drawn_says_what_each_notebook_waits_for_and_what_a_stage_asks_for():
-    """The largest job of a stage decides: Slurm gives all tasks of an array the same."""
+    """The largest job of a stage decides, which is one rule."""
     small = Job("translator/small", nothing, {}, minutes=1, memory=0.5)
     large = Job("translator/large", nothing, {}, minutes=50, memory=3.2, device="cuda")
     score = Job("scores/one", nothing, {}, {"translator": large}, minutes=1)
