@@ -10,6 +10,7 @@ from ecsupport.core import jobs, processes, profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
+from ecsupport.experiments import work
 
 READ = {  # the function of this room that names the jobs a notebook reads; other notebooks read results of these
     "01_data_split": "pictures.read",
@@ -76,7 +77,9 @@ def listing(run: Run) -> list[str]:
     lacking = jobs.lacking(every.values())
     most, disk = max(job.memory for job in every.values()), sum(job.disk for job in every.values())
     sums = f"{len(every)} jobs, {len(lacking)} lacking: {_hours(lacking)}"
-    return [*lines, f"{sums}; {disk:.0f} GB of disk in all, {most:.0f} GB of memory at most"]
+    sums = f"{sums}; {disk:.0f} GB of disk in all, {most:.0f} GB of memory at most"
+    operations = work.total(run, every.values())
+    return [*lines, sums, *([f"Trainings: {work.in_words(operations)}"] if operations else [])]
 
 
 def costs(run: Run, checked: pd.DataFrame) -> list[str]:

@@ -12,7 +12,7 @@ from ecsupport.core import paths, profiles
 from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
-from ecsupport.experiments import catalogue
+from ecsupport.experiments import catalogue, work
 from ecsupport.reporting import audit_findings, code_findings, evidence, readme_plots, training_findings
 from ecsupport.reporting.index import natural, read_index
 
@@ -75,6 +75,8 @@ def sizes() -> str:
         minutes, disk = (sum(getattr(job, what) for job in every) for what in ("minutes", "disk"))
         long = f"{minutes:.0f} min" if minutes < 60 else f"{minutes / 60:,.0f} h"
         memory, gpu = max(job.memory for job in every), "asked for" if profile.device == "cuda" else "not needed"
+        if operations := work.total(Run(profile), every):
+            gpu = f"{gpu}; trainings are {work.in_words(operations)}"
         cells = (profile.name, len(every), long, f"{memory:.0f} GB", f"{disk:.1f} GB", gpu)
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
