@@ -53,7 +53,7 @@ audit: supported  ## every published number checked against the others: audit.cs
 test: supported  ## unit tests, a fresh smoke run, then every committed notebook  [METHODS=mine.py: what your methods must keep]
 	@$(OWN) $(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test-slow: supported  ## what takes long or needs root: a Slurm cluster of its own, the profile paper in miniature
+test-slow: supported  ## what takes long or needs root: a Slurm cluster of its own, the profile paper in miniature, a whole bundle
 	@$(IN) -m pytest tests/slow
 
 verify: supported  ## train some archived jobs anew and compare with the archive  [N=3 PROFILE=laptop]
