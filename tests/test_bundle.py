@@ -139,8 +139,19 @@ def test_a_bundle_is_installed_without_an_index_wherever_it_lies(checkout, tmp_p
     assert json.loads((target / "bundle.json").read_text())["commit"] == head
     shutil.rmtree(checkout.index)
 
-    (tmp_path / "pip.conf").write_text("[global]\nconstraint = /nowhere\nindex-url = https://index.invalid\n")
-    asked = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "UV_INDEX_URL": "https://index.invalid", "PIP_TARGET": "x"}
+    config = tmp_path / "home" / ".config"
+    for name, text in (
+        ("pip/pip.conf", "[global]\nconstraint = /nowhere\n"),
+        ("uv/uv.toml", "nothing that uv can read"),
+    ):
+        (config / name).parent.mkdir(parents=True)
+        (config / name).write_text(text)
+    asked = {
+        "UV_INDEX_URL": "https://index.invalid",
+        "PIP_CONSTRAINT": "/nowhere",
+        "PIP_INDEX_URL": "https://index.invalid",
+    }
+    asked |= {"HOME": str(config.parent), "XDG_CONFIG_HOME": str(config)}
     python = folder / "workflow" / "environment.py"
     for builds in range(2):  # again, after the environment has gone: it goes on with the clone that is there
         done = checkout.install(target, folder, **asked)

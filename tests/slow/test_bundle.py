@@ -59,19 +59,22 @@ def bundle(tmp_path_factory):
 def test_it_is_installed_and_runs_without_a_network(bundle, tmp_path):
     """With settings of pip that lead nowhere, and a HOME in which neither pip nor uv has kept anything."""
     folder = tmp_path / "there 中文"
-    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://index.invalid\nconstraint = /nowhere\n")
+    (tmp_path / ".config" / "pip").mkdir(parents=True)
+    (tmp_path / ".config" / "pip" / "pip.conf").write_text(
+        "[global]\nindex-url = https://index.invalid\nconstraint = /nowhere\n"
+    )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(SETTINGS)}
     environment |= {"HOME": str(tmp_path), "ECSUPPORT_HEADLESS": "1"}
 
-    def alone(*command, **more):
+    def alone(*command):
         command = ("unshare", "-rn", sys.executable, "-c", ALONE, *map(str, command))
-        done = run(*command, cwd=folder if folder.exists() else tmp_path, env=environment | more)
+        done = run(*command, cwd=folder if folder.exists() else tmp_path, env=environment)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
 
     try:
         assert len(alone("cat", "/proc/net/route").splitlines()) <= 1  # a heading: no way leads anywhere
-        alone(sys.executable, bundle / "install.py", folder, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"))
+        alone(sys.executable, bundle / "install.py", folder)
         shutil.move(bundle / "packages", bundle / "away")  # what is installed does not need it any more
         python = f"PYTHON={sys.executable}"
         assert "No broken requirements" in alone(folder / ".venv" / "bin" / "python", "-m", "pip", "check")
