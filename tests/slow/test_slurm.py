@@ -40,7 +40,7 @@ class Cluster(House):
         with (self.quick / "config.yaml").open("a") as profile:
             profile.write(f"{line}\n")
 
-    def script(self, text, timeout=900, **more):
+    def script(self, text, timeout=3600, **more):
         """Run a shell script on a cluster, in which `run` reproduces on it."""
         run = f'run() {{ "{sys.executable}" -m ecsupport reproduce --on "{self.quick}" "$@"; }}\n'
         environment = os.environ | self.environment | more
