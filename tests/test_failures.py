@@ -5,6 +5,9 @@ import errno
 import json
 import os
 import resource
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,11 +34,15 @@ def house(tmp_path, ecsupport, write_notebook):
 def full_disk():
     """What is written within, and by the programs that are started, breaks off after ROOM bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with tempfile.TemporaryDirectory() as first, pytest.MonkeyPatch.context() as patch:
+        (Path(first) / "sitecustomize.py").write_text("import sys\nsys.dont_write_bytecode = True")
+        patch.setenv("PYTHONPATH", first)  # else Python takes what it has cut itself for whole bytecode, ever after
+        patch.setattr(sys, "dont_write_bytecode", True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
