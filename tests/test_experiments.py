@@ -84,7 +84,7 @@ def behind(job):
 @pytest.mark.parametrize(
     ("method", "kinds"),
     [
-        ("screening", {"screening", "downstream"}),
+        ("screening", {"screening", "downstream", "design"}),
         ("translation", {"translator"}),
     ],
 )
@@ -125,9 +125,14 @@ def test_from_pixels_to_scores_the_same_bytes_twice(tmp_path, monkeypatch):
 
 def test_nothing_is_trained_or_selected_on_the_patients_who_decide(every):
     """Their pixels reach jobs that score, and nothing else: neither a training nor what reads one."""
-    pixels = "pixels/extended/64"
+    of_designs = {name for name in every if name.startswith("scores/design/")}
+    decide(every, "pixels/extended/64", {n for n in every if n.startswith(("scores/", "floor/"))} - of_designs)
+    decide(every, "pixels/population/64", of_designs)
+
+
+def decide(every, pixels, expected):
     readers = {name for name, job in every.items() if pixels in {one.name for one in job.inputs.values()}}
-    assert readers == {name for name in every if name.startswith(("scores/", "floor/"))}
+    assert readers == expected
     for name, job in every.items():
         if name not in readers | {pixels}:
             assert pixels not in behind(job), name

@@ -59,10 +59,11 @@ def classifiers(run: Run) -> dict[tuple[str, int], Job]:
     """The classifiers by design and seed.
 
     SHARED and INDEPENDENT are further trainings of the first seed's sound design, with other seeds from the first step
-    on, or in the second phase alone. A run on own images translates those, and leaves synthetic ones out here.
+    on, or in the second phase alone. A run on own images translates those, and leaves synthetic ones out here, as one
+    does that translates nothing.
     """
     first, *others = run.profile.design.seeds
-    left_out = ("synthetic",) if run.cohort else ()
+    left_out = () if run.cohort is None and translators.translatable(run) else ("synthetic",)
     run = phantoms(run)
     found = {
         (name, seed): trained(run, name, Study(run, seed), design, watched=name in WATCHED_DESIGNS)

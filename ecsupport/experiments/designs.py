@@ -208,7 +208,9 @@ def _images(pool: str, rows: np.ndarray) -> np.ndarray:
 
 def translated(run: Run, seed: int, what: str) -> Job:
     """SG-CycleGAN's translations that a seed uses, of `training` sets or of the `test`."""
-    return translators.translations(run, "sg_cyclegan", translators.seed_for(run, seed), what)
+    there = run.profile.translation.seeds
+    own = seed if seed in there else there[run.profile.design.seeds.index(seed) % len(there)]
+    return translators.translations(run, "sg_cyclegan", own, what)
 
 
 def rows_of(run: Run, pool: str, seed: int) -> pd.DataFrame:

@@ -84,6 +84,7 @@ def test_all_jobs_run_in_miniature(tmp_path, monkeypatch):
             PAPER.downstream, real_positives=8, real_negatives=12, added=8, batch=4, steps=20, validate_every=10
         ),
         screening=replace(PAPER.screening, **screening, ablation_seeds=(42,), priorities=1),
+        design=replace(profiles.load("smoke").design, seeds=(42,)),
     )
     every = list(catalogue.by_name(Run(small)).values())
     jobs.make(every, lambda group: print(*(job.name for job in group), flush=True), whole=True)
