@@ -309,7 +309,14 @@ def test_a_stopped_bundle_leaves_nothing(checkout, tmp_path):
         environment = checkout.environment | {"PIP_INDEX_URL": address, "PIP_FIND_LINKS": ""}
         del environment["PIP_NO_INDEX"]
         command = [sys.executable, checkout.folder / "workflow" / "bundle.py", tmp_path / "carried"]
-        job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        job = subprocess.Popen(
+            command,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        )
         silent.settimeout(60)
         call, _ = silent.accept()
         assert [path.suffix for path in tmp_path.glob("bundle-*")] == [".part"]

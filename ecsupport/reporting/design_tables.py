@@ -40,14 +40,18 @@ def for_reading(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "design": rows["words"],
         "measure": rows["measure"],
-        "reported": rows["reported"].map("{:.3f}".format),
-        "true": rows["true"].map("{:.3f}".format),
+        "reported": rows["reported"].map(_number),
+        "true": rows["true"].map(_number),
         "optimism (95 % interval)": [
             shown.estimated(row.optimism, row.low, row.high, "+.3f").replace("-", "−") for row in rows.itertuples()
         ],
         "expected": rows["expected"],
         "found": rows["found"],
     })  # fmt: skip
+
+
+def _number(value: float) -> str:
+    return "undefined" if pd.isna(value) else f"{value:.3f}"
 
 
 def in_words(table: pd.DataFrame, run: Run) -> str:
@@ -61,6 +65,11 @@ def in_words(table: pd.DataFrame, run: Run) -> str:
     second = f"{agree} of {len(table)} came out as was expected before anything was trained."
     brief = "" if run.profile.ranks else f" {run.profile.name} trains too briefly for these numbers to mean anything."
     return f"{first}. {second}{brief}"
+
+
+def simulated() -> pd.DataFrame:
+    """How often the interval of a sound design's optimism held zero, from data_manifests/design/coverage.py."""
+    return pd.read_csv(COVERAGE)
 
 
 def coverage(claimed: float, rows: dict[int, np.ndarray], images: dict[int, int]) -> pd.DataFrame:
