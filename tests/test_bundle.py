@@ -315,7 +315,7 @@ def test_a_stopped_bundle_leaves_nothing(checkout, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a shell's background jobs ignore it
         )
         silent.settimeout(60)
         call, _ = silent.accept()
