@@ -55,6 +55,7 @@ def phantoms(run: Run) -> Run:
     return Run(run.profile)
 
 
+@cohort.once
 def classifiers(run: Run) -> dict[tuple[str, int], Job]:
     """The classifiers by design and seed.
 
