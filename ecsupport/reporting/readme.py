@@ -7,6 +7,7 @@ notebook. A block stands between `<!-- begin items -->` and `<!-- end items -->`
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from ecsupport.core import paths, profiles
 from ecsupport.core.artefacts import replacing
@@ -63,6 +64,7 @@ def equations() -> str:
     return "\n".join(lines)
 
 
+@cache
 def sizes() -> str:
     """Markdown table of what each profile asks for, all of its jobs made, by the estimates of the job list."""
     lines = [
