@@ -68,12 +68,13 @@ def test_frozen_cohort_is_the_committed_one(name):
 
 
 @pytest.mark.parametrize("name", profiles.names())
-def test_the_patients_who_decide_are_the_committed_ones(name):
+@pytest.mark.parametrize("pool", ["extended", "population", "study"])
+def test_the_patients_outside_the_cohort_are_the_committed_ones(name, pool):
     """A pure function of the version: their digest is frozen, and all of them stand in the columns of the test set."""
-    freeze = runpy.run_path(str(MANIFESTS / "phantom" / "freeze.py"))["extended"]
-    committed = pd.read_csv(MANIFESTS / "phantom" / "digests.csv", index_col="profile").loc[f"{name}, extended"]
-    assert freeze(name) == {"profile": f"{name}, extended", **committed.to_dict()}
-    if name != "smoke":
+    freeze = runpy.run_path(str(MANIFESTS / "phantom" / "freeze.py"))["further"]
+    committed = pd.read_csv(MANIFESTS / "phantom" / "digests.csv", index_col="profile").loc[f"{name}, {pool}"]
+    assert freeze(name, pool) == {"profile": f"{name}, {pool}", **committed.to_dict()}
+    if name != "smoke" and pool == "extended":
         assert committed[["patients", "images"]].tolist() == [2000, 8000]
         share = committed["test_carcinoma"] / committed["images"]
         assert abs(share - 0.5) < 2 * np.sqrt(0.25 / 2000)

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ecsupport.cohort import manifest, phantom, split
+from ecsupport.cohort import manifest, phantom, population, split
 from ecsupport.core import artefacts, profiles
 from ecsupport.core.paths import ROOT
 from ecsupport.core.seeds import generator
 
 HERE = Path(__file__).parent
+FURTHER = ("extended", "population", "study")  # pools that stand outside the cohort
 PICTURES = [
     (pool, n, i, m) for pool in ("carcinoma", "control") for n, i in ((1, 0), (2, 3)) for m in phantom.MODALITIES
 ]
@@ -40,11 +41,18 @@ def frozen(name: str) -> tuple[pd.DataFrame, dict]:
     return done, row | {"sha256": artefacts.sha256(manifest.to_csv(done).encode())}
 
 
-def extended(name: str) -> dict:
-    """The row of `digests.csv` of a profile's pool `extended`, which stands in the columns of the test set."""
-    size = profiles.load(name).cohort
-    images = manifest.extended(size)
-    row = {"profile": f"{name}, extended", "version": size.version, "images": len(images)}
+def further(name: str, pool: str) -> dict:
+    """The row of `digests.csv` of a profile's pool `extended`, `population` or `study`.
+
+    Its patients stand in the columns of the test set.
+    """
+    size, of_designs = profiles.load(name).cohort, profiles.load(name).design
+    images = {
+        "extended": lambda: manifest.extended(size),
+        "population": lambda: population.population(size.version, of_designs.population_patients),
+        "study": lambda: population.study(size.version, of_designs.study_carcinomas, of_designs.study_controls),
+    }[pool]()
+    row = {"profile": f"{name}, {pool}", "version": size.version, "images": len(images)}
     row |= {"patients": images["patient_id"].nunique()}
     row |= {f"{part}_{c}": int((images["label"] == label).sum()) if part == "test" else 0
             for part in manifest.SPLITS for c, label in (("carcinoma", 1), ("control", 0))}  # fmt: skip
@@ -60,7 +68,7 @@ def main() -> None:
         rows.append(row)
         if name == "smoke":
             (HERE / "smoke.csv").write_text(manifest.to_csv(done))
-    rows += [extended(name) for name in profiles.names()]
+    rows += [further(name, pool) for pool in FURTHER for name in profiles.names()]
     pd.DataFrame(rows).to_csv(HERE / "digests.csv", index=False, lineterminator="\n")
     pictures = {
         f"{pool}-{n}-{i}-{m}": phantom.render("phantom-v1", phantom.patient_id(pool, n), i, m, 64)

@@ -1,8 +1,8 @@
 """A screened population whose truth is known, and patients for studies of it: phantoms with given findings.
 
-Findings and their shares are assumptions of a clinic to which women with bleeding are referred, not taken from data:
-one in ten has a carcinoma, one in twelve an invasive one. Within a class study and population have the same mix, so
-that a study of whole patients can be without error.
+Findings and their shares are assumptions of a clinic to which women with bleeding are referred, not taken from data.
+Ten in a hundred have a carcinoma, eight of these ten an invasive one. Within a class study and population have the same
+mix, so that a study of whole patients can be without error.
 """
 
 from collections.abc import Mapping
