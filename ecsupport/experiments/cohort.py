@@ -168,6 +168,11 @@ def open_pool(folder: Path) -> Pool:
     return Pool(tables.reread(folder / ROWS), np.load(folder / IMAGES, mmap_mode="r"))
 
 
+def placed(pool: int, rows: np.ndarray) -> np.ndarray:
+    """Rows of a pool as `images_of` takes them: (N, 2) int64."""
+    return np.stack([np.full(len(rows), pool), rows], axis=1).astype(np.int64)  # (N, 2)
+
+
 def images_of(pools: Mapping[int, Job], images: np.ndarray) -> Rows:
     """Images of several pools as a set: (N, 2), the number of each one's pool and its row there; none is copied."""
     parts = np.split(images, np.flatnonzero(np.diff(images[:, 0])) + 1)  # rows that follow one another in one pool

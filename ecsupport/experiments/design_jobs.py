@@ -1,7 +1,5 @@
 """The classifiers of study designs as jobs, and their scores of test images and of the population (notebook 11)."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,8 @@ from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
 from ecsupport.core.training import reproducible
 from ecsupport.experiments import cohort, networks, translators
-from ecsupport.experiments.designs import DESIGNS, POOLS, Design, Sets, Study, sound, translated
-from ecsupport.screening import lsnet, training
-from ecsupport.screening.arms import Labelled
+from ecsupport.experiments.designs import DESIGNS, POOLS, Design, Study, sound, translated
+from ecsupport.screening import training
 from ecsupport.screening.settings import Settings
 
 WEIGHT_DECAY = 0.05
@@ -93,20 +90,15 @@ def trained(
     WATCHED test images of every patient are kept at each validation, watched.npy
     """
     seed, of, sets = study.seed if seed is None else seed, settings(run, name, shared), design(study)
-    given = {
-        name: part for word, of_word in zip(Sets._fields, sets, strict=True) for name, part in _given(word, of_word)
-    }
+    given = {f"{name}_image": of_set.images for name, of_set in sets._asdict().items()}
+    given |= {f"{name}_label": of_set.label for name, of_set in sets._asdict().items()}
     if watched:
         given["watched_image"] = sets.test.images[study.number[sets.test.images[:, 1]] < WATCHED]
     used = np.unique(np.concatenate([part.images[:, 0] for part in sets]))
     return Job(
         f"design/{name}/{seed}",
         _train,
-        {
-            "settings": asdict(of) | {"rules": list(of.rules)},
-            "seed": seed,
-            "revision": {"training": training.REVISION, **lsnet.revisions(of.network, of.variant)},
-        },
+        networks.recipe_of(of, seed),
         {POOLS[number]: _pool(run, POOLS[number], study.seed) for number in used},
         given,
         minutes=networks.minutes(run.profile.design.image_size, of),
@@ -114,10 +106,6 @@ def trained(
         device=run.profile.device,
         archived=("history.csv", *(["watched.npy"] if watched else [])),
     )
-
-
-def _given(word: str, of: Labelled) -> Mapping[str, np.ndarray]:
-    return {f"{word}_image": of.images, f"{word}_label": of.label}.items()
 
 
 def _pool(run: Run, pool: str, seed: int) -> Job:

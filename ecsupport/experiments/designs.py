@@ -203,7 +203,7 @@ def own_centres(study: Study, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _images(pool: str, rows: np.ndarray) -> np.ndarray:
-    return np.stack([np.full(len(rows), POOLS.index(pool)), rows], axis=1).astype(np.int64)  # (N, 2)
+    return cohort.placed(POOLS.index(pool), rows)
 
 
 def translated(run: Run, seed: int, what: str) -> Job:

@@ -3,7 +3,6 @@
 All images have the size that translations have, so that none of these is stored twice.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ecsupport.experiments import cohort, networks, translators
 from ecsupport.experiments.tested import Tested
 from ecsupport.experiments.translators import NAMES
 from ecsupport.instruments import acceptance
-from ecsupport.screening import arms, lsnet, training
+from ecsupport.screening import arms, training
 from ecsupport.screening.arms import Labelled
 from ecsupport.screening.settings import Settings
 
@@ -90,7 +89,7 @@ def _seeds(run: Run, arm: str) -> tuple[int, ...]:
 
 
 def _images(pool: str, rows: np.ndarray) -> np.ndarray:
-    return np.stack([np.full(len(rows), POOLS.index(pool)), rows], axis=1).astype(np.int64)  # (N, 2)
+    return cohort.placed(POOLS.index(pool), rows)
 
 
 def _translated(run: Run, name: str) -> Labelled:
@@ -125,11 +124,7 @@ def _classifier(run: Run, arm: str, seed: int, kept: Labelled, added: Labelled) 
     return Job(
         f"downstream/{networks.slug(arm)}/{seed}",
         _train,
-        {
-            "settings": asdict(of) | {"rules": list(of.rules)},
-            "seed": seed,
-            "revision": {"training": training.REVISION, **lsnet.revisions(of.network, of.variant)},
-        },
+        networks.recipe_of(of, seed),
         {pool: _pool(run, pool, arm, seed) for pool in POOLS if pool in used},
         given,
         minutes=networks.minutes(run.profile.translation.image_size, of),

@@ -68,12 +68,7 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
         settings = replace(settings, shared_start=None)
     begun = seed if settings.shared_start is None else settings.shared_start
     inputs, given = training_set(run, synthetic, begun)
-    of_network = lsnet.revisions(settings.network, settings.variant, settings.fusion)
-    revision = {"training": training.REVISION, **of_network}
-    if settings.taught:
-        revision |= {"distillation": distillation.REVISION, **lsnet.revisions("teacher")}
-    recipe = {"settings": asdict(settings), "seed": seed, "revision": revision}
-    recipe["settings"]["rules"] = list(settings.rules)
+    recipe = recipe_of(settings, seed)
     return Job(
         f"screening/{name}/{seed}",
         _train,
@@ -87,6 +82,15 @@ def network(run: Run, name: str, settings: Settings, seed: int, synthetic: bool 
         make_together=_train_together,
         archived=("history.csv", *(["weights.safetensors"] if (name, seed) == ("lsnet", run.profile.seeds[0]) else ())),
     )
+
+
+def recipe_of(settings: Settings, seed: int) -> dict[str, Any]:
+    """The recipe of a screening training, with the revision of each part of its arithmetic."""
+    of_network = lsnet.revisions(settings.network, settings.variant, settings.fusion)
+    revision = {"training": training.REVISION, **of_network}
+    if settings.taught:
+        revision |= {"distillation": distillation.REVISION, **lsnet.revisions("teacher")}
+    return {"settings": asdict(settings) | {"rules": list(settings.rules)}, "seed": seed, "revision": revision}
 
 
 def training_set(run: Run, synthetic: bool, seed: int) -> tuple[dict[str, Job], dict[str, np.ndarray]]:
