@@ -125,6 +125,24 @@ def test_the_archive_serves_what_it_holds(monkeypatch):
     assert one.file("heavy.bin").read_bytes() == b"\0" * 100
 
 
+def read_heavy(folder, job):
+    """What a job does that reads one file of its input, wherever that lies."""
+    (folder / "size").write_text(str(job.inputs["a"].file("heavy.bin").stat().st_size))
+
+
+def test_a_job_that_says_what_it_reads_is_made_from_what_the_archive_kept():
+    """Of an input that is archived without other files nothing is made anew; what it reads and is left out, is."""
+    one = job()
+    jobs.make([one])
+    archive(one, "it.json")
+    above = job("above", make=read_heavy, inputs={"a": one}, reads={"a": ("heavy.bin",)})
+    assert jobs.lacking([above]) == [above]
+    jobs.make([above])
+    assert made == ["a/1"] and above.file("size").read_text() == "100"
+    other = job("other", make=read_heavy, inputs={"a": one}, reads={"a": ("heavy.bin", "it.json")})
+    assert jobs.lacking([other]) == [one, other]
+
+
 def test_a_whole_archived_job_is_an_input_like_any_other():
     one = job()
     jobs.make([one])

@@ -288,7 +288,7 @@ class ScreeningTraining:
         if self.distillation:
             self.distillation.targets.state = state["targets"]
         self.history, self.done, self.best = state["history"].cpu(), state["done"], state["best"]
-        self.watched = [probability.cpu() for probability in state["watched"]]
+        self.watched = [probability.cpu() for probability in state.get("watched", ())]
 
     def finish(self) -> None:
         """Write what is kept and remove the checkpoint."""
