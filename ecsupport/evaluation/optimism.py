@@ -102,12 +102,12 @@ def test_sets(
         yield np.concatenate(drawn)
 
 
-def best_epoch(label: np.ndarray, areas: Callable[[np.ndarray], np.ndarray], chosen: np.ndarray) -> tuple[float, float]:
+def best_epoch(areas: Callable[[np.ndarray], np.ndarray], chosen: np.ndarray, number: int) -> tuple[float, float]:
     """AUC of the epoch that is best on a test set: there, and on all other images.
 
-    areas: gives the AUC of every epoch (K,) on the images of a mask (n,)
+    areas: gives the AUC of every epoch (K,) on the images of a mask (n,);  chosen: places of the test set's among n
     """
-    inside = np.zeros(len(label), bool)
+    inside = np.zeros(number, bool)
     inside[chosen] = True
     there = areas(inside)
     return float(there.max()), float(areas(~inside)[there.argmax()])
@@ -132,7 +132,7 @@ def expected_best(ranks: np.ndarray, positives: int, rng: np.random.Generator, d
     of N patients positive it has the mean 1/2 and, with q images a patient, the covariance
         S_kl (N - m) / (N m) / ((N - m) q)^2,
     S_kl being that of r_k and r_l over patients. The AUCs are taken as normal.
-    ranks: (K, N), mean rank among all images, of every patient;  positives: m;  times q is taken from the ranks' mean
+    ranks: (K, N), mean rank among all images, of every patient, which tells q too;  positives: m
     """
     number = ranks.shape[1]
     images = (2 * ranks.mean() - 1) / number  # the mean rank of N q images is (N q + 1) / 2

@@ -18,7 +18,7 @@ from ecsupport.experiments import cohort, design_jobs, designs, networks
 from ecsupport.screening.selection import THRESHOLD, area
 
 REDRAWS = 200  # test sets of each training
-IMAGES = 4  # of each patient of a test set
+IMAGES = design_jobs.WATCHED  # of each patient of a test set
 MEASURES = {  # as weights of METRICS
     "AUC": {"roc_auc": 1.0},
     "sensitivity": {"sensitivity": 1.0},

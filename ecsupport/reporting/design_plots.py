@@ -29,7 +29,7 @@ def trials(table: pd.DataFrame, note: str) -> Figure:
     values.set_xlabel("value")
     figure.suptitle("What a design reports, and what is true", x=0.01, ha="left", fontsize=9.5)
     figure.legend(*values.get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    certain = (rows["low"] > 0) | (rows["high"] < 0)
+    certain = rows["found"].isin(["higher", "lower"])
     intervals = rows.assign(estimate=rows["optimism"])
     style.intervals(gaps, intervals, at, [REPORTED if one else "0.55" for one in certain], certain.tolist())
     gaps.axvline(0, color="0.4", lw=0.8)

@@ -1,11 +1,12 @@
 """The tables of notebook 11: what each design of a study reports beside what is true, and whether that was expected."""
 
-import numpy as np
 import pandas as pd
 
 from ecsupport.core.paths import MANIFESTS
 from ecsupport.core.profiles import Run
-from ecsupport.experiments.trials import TRIALS
+from ecsupport.experiments import trials
+from ecsupport.experiments.outcomes import Outcomes
+from ecsupport.experiments.trials import FEW, NOMINAL, TRIALS
 from ecsupport.reporting import shown
 
 EXPECTED, COVERAGE = (MANIFESTS / "design" / name for name in ("expected.csv", "coverage.csv"))
@@ -17,8 +18,11 @@ def expected() -> pd.Series:
 
 
 def found(row: pd.Series) -> str:
-    """Where the interval of a trial's optimism lies: higher, lower, none, or as predicted where theory predicts it."""
-    if pd.isna(row["low"]):
+    """Where the interval of a trial's optimism lies: higher, lower, none, or as predicted where theory predicts it.
+
+    Undefined where there is no interval, or nothing varies, which is no certainty.
+    """
+    if pd.isna(row["low"]) or row["low"] == row["high"]:
         return "undefined"
     if not pd.isna(row["predicted"]):
         return "as predicted" if row["low"] <= row["predicted"] <= row["high"] else "not as predicted"
@@ -72,10 +76,11 @@ def simulated() -> pd.DataFrame:
     return pd.read_csv(COVERAGE)
 
 
-def coverage(claimed: float, rows: dict[int, np.ndarray], images: dict[int, int]) -> pd.DataFrame:
-    """How often intervals over images hold the truth, by the number of patients behind 336 images of a class."""
-    return pd.DataFrame([
-        {"patients": number, "images of each": images[number], "claimed": claimed, "true": float(of.mean()),
-         "lowest training": float(of.min()), "highest training": float(of.max())}
-        for number, of in rows.items()
-    ])  # fmt: skip
+def coverage(outcomes: Outcomes) -> pd.DataFrame:
+    """How often intervals over images hold the truth, by the number of patients behind them."""
+    rows = []
+    for patients, images in FEW.items():
+        held, fewest = trials.coverage(outcomes, patients)
+        ends = {"lowest training": held.min(), "highest training": held.max()}
+        rows.append({"patients": fewest, "images of each": images, "claimed": NOMINAL, "true": held.mean(), **ends})
+    return pd.DataFrame(rows)
