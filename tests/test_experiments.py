@@ -196,6 +196,15 @@ def test_the_images_of_a_pool_are_those_of_its_rows(tmp_path, monkeypatch):
     np.testing.assert_array_equal(pool.images[2], cohort.phantom.render(version, patient, int(index), modality, 64))
 
 
+def test_a_job_that_is_named_is_found_without_planning_the_notebooks_after_its_own(monkeypatch):
+    """Each process of a run looks for its jobs by name, and at `laptop` planning all takes longer than starting."""
+    monkeypatch.setattr(catalogue, "READ", {"02_sg_cyclegan_training": "mafe.read", "later": "nowhere.read"})
+    (job,) = catalogue.find(RUN, ["translator/sg_cyclegan/42"])
+    assert job.name == "translator/sg_cyclegan/42"
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        catalogue.find(RUN, ["translator/sg_cyclegan"])  # no job's name: any notebook may have some of those
+
+
 def test_a_mistyped_name_is_told_its_neighbours():
     with pytest.raises(UserError, match="'screening/lsent'.*Near it: screening/lsnet/42"):
         catalogue.find(RUN, ["screening/lsent"])

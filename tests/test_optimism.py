@@ -1,7 +1,5 @@
 """Optimism: its interval, redrawn test sets, what choosing on a test set gains, and trials that a reader adds."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -138,7 +136,7 @@ def test_a_reader_adds_a_trial(monkeypatch):
     own = trials.own_test_sets("one-scanner", "patients of one centre alone", "Where else was it tried?")
     monkeypatch.setitem(designs.DESIGNS, "one-scanner", one_scanner)
     monkeypatch.setattr(trials, "TRIALS", {"one scanner": own})
-    run = Run(replace(profiles.load("smoke"), name="own"))
+    run = Run(profiles.load("smoke"))
     names = {job.name for job in catalogue.of_notebook(run, "11_design_on_trial")}
     assert {f"design/one-scanner/{seed}" for seed in run.profile.design.seeds} <= names
     (row,) = trials.table(Made(run)).to_dict("records")

@@ -1,7 +1,7 @@
 """Every job of a run by name: what is trained for each table, what state it is in, and what is like a mistyped name."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import import_module
 
 import pandas as pd
@@ -31,8 +31,11 @@ def of_notebook(run: Run, name: str) -> list[Job]:
     return getattr(import_module(f"ecsupport.experiments.{module}"), function)(run)  # with it comes torch
 
 
-def by_name(run: Run) -> dict[str, Job]:
-    """All jobs of a run, each after its inputs. ValueError where two that differ have one name."""
+def by_name(run: Run, wanted: Collection[str] = ()) -> dict[str, Job]:
+    """All jobs of a run, each after its inputs. ValueError where two that differ have one name.
+
+    wanted: names of jobs; where all are found, jobs of notebooks further down are left out, which takes seconds.
+    """
     found: dict[str, Job] = {}
 
     def enter(job: Job) -> None:
@@ -44,15 +47,21 @@ def by_name(run: Run) -> dict[str, Job]:
     for name in READ:
         for job in of_notebook(run, name):
             enter(job)
+        if wanted and found.keys() >= set(wanted):
+            break
     return found
 
 
 def find(run: Run, names: Sequence[str]) -> list[Job]:
-    """The jobs of these names, or of names that begin with one and a slash; UserError with the nearest for another."""
-    every = by_name(run)
+    """The jobs of these names; where one is no job's, those whose names begin with it and a slash.
+
+    UserError with the nearest names where there are none.
+    """
+    every = by_name(run, names)
     found: list[Job] = []
     for name in names:
-        of = [job for one, job in every.items() if one == name or one.startswith(f"{name.rstrip('/')}/")]
+        below = f"{name.rstrip('/')}/"
+        of = [every[name]] if name in every else [job for one, job in every.items() if one.startswith(below)]
         if not of:
             near = difflib.get_close_matches(name, every, 3, 0.4)
             like = f" Near it: {', '.join(near)}." if near else ""

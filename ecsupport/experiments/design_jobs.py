@@ -10,7 +10,7 @@ from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
 from ecsupport.core.training import reproducible
 from ecsupport.experiments import cohort, networks, translators
-from ecsupport.experiments.designs import DESIGNS, POOLS, Design, Study, sound, translated
+from ecsupport.experiments.designs import DESIGNS, POOLS, Design, Study, sound, study, translated
 from ecsupport.screening import training
 from ecsupport.screening.settings import Settings
 
@@ -52,7 +52,6 @@ def phantoms(run: Run) -> Run:
     return Run(run.profile)
 
 
-@cohort.once
 def classifiers(run: Run) -> dict[tuple[str, int], Job]:
     """The classifiers by design and seed.
 
@@ -64,13 +63,13 @@ def classifiers(run: Run) -> dict[tuple[str, int], Job]:
     left_out = () if run.cohort is None and translators.translatable(run) else ("synthetic",)
     run = phantoms(run)
     found = {
-        (name, seed): trained(run, name, Study(run, seed), design, watched=name in WATCHED_DESIGNS)
+        (name, seed): trained(run, name, study(run, seed), design, watched=name in WATCHED_DESIGNS)
         for name, design in DESIGNS.items()
         for seed in (first, *others)
         if name not in left_out
     }
     for name, shared in ((SHARED, first), (INDEPENDENT, None)):
-        found |= {(name, s): trained(run, name, Study(run, first), sound, seed=s, shared=shared) for s in others}
+        found |= {(name, s): trained(run, name, study(run, first), sound, seed=s, shared=shared) for s in others}
     return found
 
 

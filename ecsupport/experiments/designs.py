@@ -65,12 +65,12 @@ class Study:
         """The leading finding, one of `population.MIX`."""
         return population.finding(self.rows).to_numpy(str)
 
-    @property
+    @cached_property
     def carcinoma(self) -> np.ndarray:
         """Which images are of carcinomas."""
         return self.rows["label"].to_numpy() == 1
 
-    @property
+    @cached_property
     def centre(self) -> np.ndarray:
         """By name."""
         return self.rows["centre"].to_numpy(str)
@@ -115,6 +115,12 @@ class Study:
     def some(self, of: np.ndarray, share: float) -> np.ndarray:
         """A mask of the images of a share of the patients."""
         return of & (self.rng("some").permutation(self.patient.max() + 1) < share * self.patient.max())[self.patient]
+
+
+@cohort.once
+def study(run: Run, seed: int) -> Study:
+    """The study as this seed divides it, whose arrays are made once."""
+    return Study(run, seed)
 
 
 def sound(study: Study) -> Sets:
