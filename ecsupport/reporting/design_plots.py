@@ -14,9 +14,11 @@ WIDEST = 0.55  # optimism that is shown: intervals of two trainings reach furthe
 def trials(table: pd.DataFrame, note: str) -> Figure:
     """Reported (open) and true (filled) values, and their difference with its interval, the most optimistic first.
 
+    Trials of which a value is undefined are left out.
+
     table: of `design_tables.with_expected`;  note: whose values these are, e.g. the number of trainings
     """
-    rows = table.sort_values("optimism").reset_index(drop=True)
+    rows = table.dropna(subset="optimism").sort_values("optimism").reset_index(drop=True)
     at = np.arange(len(rows))
     sizes = {"width_ratios": (3, 2), "wspace": 0.04}
     figure, (values, gaps) = plt.subplots(
@@ -59,7 +61,7 @@ def waterfall(steps: pd.DataFrame, title: str) -> Figure:
 
 def called(shares: pd.DataFrame, title: str) -> Figure:
     """Share of images called positive by finding, one mark a network. Columns finding and one a design."""
-    figure, axis = plt.subplots(figsize=(style.WIDE, 2.7))
+    figure, axis = plt.subplots(figsize=(style.WIDE, 3.2))
     at = np.arange(len(shares))[::-1]
     names = {
         "without-findings": "carcinoma against normal uteri",
@@ -71,5 +73,5 @@ def called(shares: pd.DataFrame, title: str) -> Figure:
     axis.set_yticks(at, shares["finding"])
     axis.set(xlabel="share of images called positive", xlim=(-0.02, 1.02), title=title)
     axis.grid(axis="y", color="0.93")
-    figure.legend(loc="outside lower center", ncols=1)
+    figure.legend(loc="outside upper center", ncols=1)
     return figure
