@@ -18,7 +18,7 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run, load
 from ecsupport.evaluation.calibration import slope_and_intercept
 from ecsupport.evaluation.classification import metrics
-from ecsupport.experiments import archive, catalogue, cohort, networks, translators
+from ecsupport.experiments import archive, catalogue, cohort, difficulty, networks, translators
 from ecsupport.screening import training as screening
 from ecsupport.translation import training as translation
 from ecsupport.translation.inference import translate
@@ -84,7 +84,7 @@ def behind(job):
 @pytest.mark.parametrize(
     ("method", "kinds"),
     [
-        ("screening", {"screening", "downstream", "design"}),
+        ("screening", {"screening", "downstream", "design", "difficulty"}),
         ("translation", {"translator"}),
     ],
 )
@@ -125,9 +125,16 @@ def test_from_pixels_to_scores_the_same_bytes_twice(tmp_path, monkeypatch):
 
 def test_nothing_is_trained_or_selected_on_the_patients_who_decide(every):
     """Their pixels reach jobs that score, and nothing else: neither a training nor what reads one."""
+    assert len([name for name in every if name.startswith("pixels/") and "extended" in name]) == 3
     of_designs = {name for name in every if name.startswith("scores/design/")}
-    decide(every, "pixels/extended/64", {n for n in every if n.startswith(("scores/", "floor/"))} - of_designs)
     decide(every, "pixels/population/64", of_designs)
+    others = [which for which, version in difficulty.VERSIONS.items() if version]
+    elsewhere = of_designs.copy()
+    for which in others:
+        of_one = {name for name in every if name.startswith("scores/difficulty/") and f"-{which}/" in name}
+        decide(every, f"pixels/{which}-extended/64", of_one)
+        elsewhere |= of_one
+    decide(every, "pixels/extended/64", {n for n in every if n.startswith(("scores/", "floor/"))} - elsewhere)
 
 
 def decide(every, pixels, expected):
@@ -169,7 +176,7 @@ def test_a_persons_own_test_set_decides(tmp_path):
         assert networks.deciding(own) == "test"
         inputs, given = networks.scored(own, own.profile.image_size)
         assert list(inputs) == ["ultrasound"] and list(given) == ["test"]
-        assert not any("extended" in name for name in catalogue.by_name(own))
+        assert "pixels/extended/64" not in catalogue.by_name(own)
     assert networks.deciding(RUN) == "extended"
 
 

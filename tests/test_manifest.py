@@ -10,6 +10,7 @@ from PIL import Image
 from ecsupport.cohort import images, manifest, own_manifest, phantom
 from ecsupport.core import profiles
 from ecsupport.core.paths import MANIFESTS
+from ecsupport.experiments import difficulty
 
 
 def test_files_and_phantoms_load_alike(tmp_path):
@@ -78,6 +79,16 @@ def test_the_patients_outside_the_cohort_are_the_committed_ones(name, pool):
         assert committed[["patients", "images"]].tolist() == [2000, 8000]
         share = committed["test_carcinoma"] / committed["images"]
         assert abs(share - 0.5) < 2 * np.sqrt(0.25 / 2000)
+
+
+@pytest.mark.parametrize("version", [version for version in difficulty.VERSIONS.values() if version])
+def test_easier_and_harder_phantoms_are_the_committed_ones(version):
+    freeze = runpy.run_path(str(MANIFESTS / "phantom" / "freeze.py"))
+    committed = pd.read_csv(MANIFESTS / "phantom" / "digests.csv", index_col="profile")
+    name = f"laptop, {version}"
+    assert freeze["frozen"]("laptop", version)[1] == {"profile": name, **committed.loc[name].to_dict()}
+    name = f"{name}, extended"
+    assert freeze["further"]("laptop", "extended", version) == {"profile": name, **committed.loc[name].to_dict()}
 
 
 def test_the_patients_who_decide_stand_outside_the_cohort():

@@ -1,4 +1,4 @@
-"""The pictures of notebook 11: reported beside true for every design, and the way from one endpoint to the other."""
+"""The pictures of notebook 11: reported beside true for every design, one endpoint after another, and difficulties."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -74,4 +74,24 @@ def called(shares: pd.DataFrame, title: str) -> Figure:
     axis.set(xlabel="share of images called positive", xlim=(-0.02, 1.02), title=title)
     axis.grid(axis="y", color="0.93")
     figure.legend(loc="outside upper center", ncols=1)
+    return figure
+
+
+def difficulties(table: pd.DataFrame, note: str) -> Figure:
+    """LSNet's AUC less each other network's, one panel a network, the easiest phantoms on top.
+
+    table: of `design_tables.difficulties`, whose intervals are drawn;  note: of how many trainings
+    """
+    others = table["against"].unique()
+    figure, axes = plt.subplots(1, len(others), figsize=(style.WIDE, 1.9), sharex=True, sharey=True, squeeze=False)
+    for axis, other in zip(axes[0], others, strict=True):
+        rows = table[table["against"] == other].reset_index(drop=True)
+        at = np.arange(len(rows))[::-1]
+        style.intervals(axis, rows, at, style.SERIES[0], (rows["low"] * rows["high"] > 0).tolist())
+        axis.axvline(0, color="0.4", lw=0.8)
+        axis.set_yticks(at, [f"{row.difficulty}\n(LSNet {row.lsnet:.3f})" for row in rows.itertuples()])
+        axis.set(title=f"against {other}", ylim=(-0.6, len(rows) - 0.4))
+        axis.grid(axis="y", color="0.93")
+        axis.set_axisbelow(True)
+    figure.supxlabel(f"AUC of LSNet less the other's, {note}", fontsize=8.5)
     return figure

@@ -1,0 +1,95 @@
+"""LSNet against three others on easier and harder phantoms as jobs: do the dials decide Table 3 (notebook 11)?
+
+Networks are trained as in Table 3, but on real images alone: a translator of each difficulty would be a second thing
+that changes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from ecsupport.cohort import recipe
+from ecsupport.core import profiles
+from ecsupport.core.jobs import Job
+from ecsupport.core.profiles import Profile, Run
+from ecsupport.experiments import networks
+from ecsupport.experiments.tested import Tested
+from ecsupport.screening.settings import Settings
+
+VERSIONS = {"easier": "phantom-v1-easier", "as elsewhere": "", "harder": "phantom-v1-harder"}  # "": the profile's own
+NETWORKS: dict[str, dict[str, Any]] = {  # LSNet and what it is held against: the network, and what is changed of it
+    "LSNet": {},
+    "EfficientNet": {"network": "efficientnet"},
+    "its dense twin": {"network": "lsnet_dense"},
+    "random keys": {"guidance": "random"},
+}
+SEEDS = 3
+
+
+@lru_cache(maxsize=8)
+def sized(profile: Profile) -> Profile:
+    """With whose sizes: `paper` tries `laptop`'s, as all of notebook 11, and one that ranks nothing takes few steps."""
+    if profile.ranks:
+        return replace(profiles.load("laptop"), device=profile.device)
+    steps = {name: getattr(profile.design, name) for name in ("mixed_steps", "real_steps", "validate_every")}
+    return replace(profile, screening=replace(profile.screening, **steps))
+
+
+def runs(run: Run) -> dict[str, Run]:
+    """The run of each difficulty, of phantoms whatever images a run is about."""
+    profile = sized(run.profile)
+    versions = {difficulty: version or profile.cohort.version for difficulty, version in VERSIONS.items()}
+    return {
+        difficulty: Run(replace(profile, cohort=replace(profile.cohort, version=version)))
+        for difficulty, version in versions.items()
+    }
+
+
+def trained(run: Run) -> dict[tuple[str, str, int], Job]:
+    """The networks by difficulty, name and seed."""
+    return {
+        (difficulty, name, seed): _named(run, difficulty, _of(one, f"{name} {difficulty}", NETWORKS[name], seed))
+        for difficulty, one in runs(run).items()
+        for name in NETWORKS
+        for seed in one.profile.screening.ablation_seeds[:SEEDS]
+    }
+
+
+def _of(run: Run, name: str, changes: Mapping[str, Any], seed: int) -> Job:
+    short = networks.slug(name)
+    job = networks.network(run, short, Settings.of(run.profile, **changes), seed, synthetic=False)
+    return replace(job, name=f"difficulty/{short}/{seed}")
+
+
+def _named(run: Run, difficulty: str, job: Job) -> Job:
+    """The same job; pools that are not the run's own have names of their own."""
+    if not VERSIONS[difficulty] and run.cohort is None:
+        return job
+    own = f"pixels/{networks.slug(difficulty)}-"
+    inputs = {role: replace(one, name=one.name.replace("pixels/", own)) for role, one in job.inputs.items()}
+    return replace(job, inputs=inputs)
+
+
+def scores(run: Run) -> dict[tuple[str, str, int], Job]:
+    """What each says of unseen patients of its own difficulty: the jobs that notebook 11 reads."""
+    of = runs(run)
+    return {
+        (difficulty, *which): _named(run, difficulty, networks.scores(of[difficulty], job))
+        for (difficulty, *which), job in trained(run).items()
+    }
+
+
+def opened(run: Run) -> Mapping[str, Tested]:
+    """By difficulty, the scores of all networks on the patients who decide."""
+    found: dict[str, dict[str, list]] = {difficulty: {} for difficulty in VERSIONS}
+    of = runs(run)
+    for (difficulty, name, _), job in scores(run).items():
+        patients = networks.deciding(of[difficulty])
+        found[difficulty].setdefault(name, []).append(networks.read_scores(job)[patients])
+    return {one: Tested.of(of[one], networks.deciding(of[one]), rows) for one, rows in found.items()}
+
+
+def dials(run: Run) -> Mapping[str, recipe.Recipe]:
+    """The recipe of each difficulty."""
+    return {difficulty: recipe.load(one.profile.cohort.version) for difficulty, one in runs(run).items()}
