@@ -83,7 +83,7 @@ def difficulties(table: pd.DataFrame, note: str) -> Figure:
     table: of `design_tables.difficulties`, whose intervals are drawn;  note: of how many trainings
     """
     others = table["against"].unique()
-    figure, axes = plt.subplots(1, len(others), figsize=(style.WIDE, 1.9), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(others), figsize=(style.WIDE, 2.1), sharex=True, sharey=True, squeeze=False)
     for axis, other in zip(axes[0], others, strict=True):
         rows = table[table["against"] == other].reset_index(drop=True)
         at = np.arange(len(rows))[::-1]
@@ -93,5 +93,5 @@ def difficulties(table: pd.DataFrame, note: str) -> Figure:
         axis.set(title=f"against {other}", ylim=(-0.6, len(rows) - 0.4))
         axis.grid(axis="y", color="0.93")
         axis.set_axisbelow(True)
-    figure.supxlabel(f"AUC of LSNet less the other's, {note}", fontsize=8.5)
+    figure.suptitle(f"AUC of LSNet less the other's ({note})", x=0.01, ha="left", fontsize=9.5)
     return figure
