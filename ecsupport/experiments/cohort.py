@@ -37,8 +37,9 @@ def once(function: Callable[..., Made]) -> Callable[..., Made]:
 
     @wraps(function)
     def call(run: Run, *arguments: Any) -> Made:
-        file = run.notebooks / NOTE
-        stamp = file.stat().st_mtime_ns if run.cohort and file.is_file() else 0
+        stamp = 0
+        if run.cohort and (file := run.notebooks / NOTE).is_file():
+            stamp = file.stat().st_mtime_ns
         return kept((stamp, id(_asked.get(run))), run, *arguments)
 
     return call

@@ -67,8 +67,13 @@ def _named(run: Run, difficulty: str, job: Job) -> Job:
     if not VERSIONS[difficulty] and run.cohort is None:
         return job
     own = f"pixels/{networks.slug(difficulty)}-"
-    inputs = {role: replace(one, name=one.name.replace("pixels/", own)) for role, one in job.inputs.items()}
+    inputs = {role: _renamed(one, one.name.replace("pixels/", own)) for role, one in job.inputs.items()}
     return replace(job, inputs=inputs)
+
+
+@lru_cache(maxsize=32)  # the key of so long a table is worth keeping
+def _renamed(job: Job, name: str) -> Job:
+    return job if job.name == name else replace(job, name=name)
 
 
 def scores(run: Run) -> dict[tuple[str, str, int], Job]:

@@ -99,12 +99,7 @@ def training_set(run: Run, synthetic: bool, seed: int) -> tuple[dict[str, Job], 
     real, validation: rows of the pool `ultrasound`;  added: rows of the translations;  each with its `_label`.
     """
     size, task = run.profile.image_size, run.profile.task
-    rows = cohort.pool(run, "ultrasound")
-    target = manifest.target(rows, task).to_numpy(np.int64)
-    given: dict[str, np.ndarray] = {}
-    for part, split in (("real", "train"), ("validation", "validation")):
-        given[part] = np.flatnonzero(rows["split"] == split)
-        given[f"{part}_label"] = target[given[part]]
+    given = dict(_real(run))
     inputs = {"ultrasound": cohort.pixels(run, "ultrasound", size)}
     if synthetic and translators.translatable(run):
         made = translators.translations(run, "sg_cyclegan", translators.seed_for(run, seed), "training")
@@ -113,6 +108,17 @@ def training_set(run: Run, synthetic: bool, seed: int) -> tuple[dict[str, Job], 
         inputs["translations"], given["added"] = translators.resized(made, size, positive)
         given["added_label"] = label[positive]
     return inputs, given
+
+
+@cohort.once
+def _real(run: Run) -> dict[str, np.ndarray]:
+    rows = cohort.pool(run, "ultrasound")
+    target = manifest.target(rows, run.profile.task).to_numpy(np.int64)
+    found: dict[str, np.ndarray] = {}
+    for part, split in (("real", "train"), ("validation", "validation")):
+        found[part] = np.flatnonzero(rows["split"] == split)
+        found[f"{part}_label"] = target[found[part]]
+    return found
 
 
 def arrays(job: Job) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def halves(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return of.index[learning].to_numpy(), of.index[~learning].to_numpy()
 
 
+@cohort.once
 def ultrasound(run: Run) -> np.ndarray:
     """Rows of the pool `ultrasound` that translators learn from: carcinomas of training patients."""
     rows = cohort.pool(run, "ultrasound")
@@ -135,6 +136,11 @@ def shown(run: Run, patients: int) -> np.ndarray:
 
 def translations(run: Run, model: str, seed: int, what: str) -> Job:
     """Some MRI translated by a trained translator: a pool whose row i is image i, labels and patients the MRI's."""
+    return _translations(run, model, seed, what, translator(run, model, seed).key, inference.REVISION)
+
+
+@cohort.once  # for every translator and revision: the key of so long a table is worth keeping
+def _translations(run: Run, model: str, seed: int, what: str, *_: str | int) -> Job:
     size = run.profile.translation.image_size
     given: dict[str, np.ndarray | pd.DataFrame] = {f"of_{name}": rows for name, rows in sources(run, what).items()}
     rows = _sources(run, what)
