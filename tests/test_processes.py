@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,11 @@ def fail(folder: Path, job: Job) -> None:
 def die(folder: Path, job: Job) -> None:
     """End as a process does that the system kills."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(folder: Path, job: Job) -> None:
+    """Take longer than anybody waits."""
+    time.sleep(120)
 
 
 def side_by_side(wanted):
@@ -75,6 +82,18 @@ def test_a_failure_stops_only_what_needs_it():
 def test_a_process_that_the_system_ends_is_said_with_a_remedy():
     with pytest.raises(UserError, match=r"while it made killed.*Make fewer at once"):
         processes.make([job("killed", make=die)], 2)
+
+
+def test_who_is_stopped_does_not_wait_for_what_is_being_made():
+    def told(group):
+        if group[0].name == "second":
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        processes.make([job("first", make=sleep, minutes=9.0), job("second", make=sleep)], 2, told)
+    assert time.monotonic() - began < 60
+    assert not active_children()
 
 
 def test_some_students_of_a_teacher_are_made_side_by_side():

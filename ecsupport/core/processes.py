@@ -3,11 +3,12 @@
 `jobs.make` is the same in one process, and Snakemake, which knows more places than one machine, is behind `reproduce`.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from ecsupport.core import jobs, owner
@@ -30,7 +31,7 @@ def make(
     running: dict[Future, list[Job]] = {}
     errors: list[BaseException] = []
     owner.announce()
-    with ProcessPoolExecutor(processes, get_context("spawn"), owner.follow) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), owner.follow) as pool, _ended_when_stopped():
         while waiting or running:
             absent = {job.place for job in [*waiting, *(job for group in running.values() for job in group)]}
             ready = [job for job in waiting if not absent & {one.place for one in job.inputs.values()}]
@@ -58,6 +59,17 @@ def make(
                     waiting = _without(waiting, {job.place for job in group if job.state == "lacking"})
     if errors:
         raise errors[0]
+
+
+@contextlib.contextmanager
+def _ended_when_stopped() -> Iterator[None]:
+    """A signal may reach this process alone: then the others end too, instead of training on for minutes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for child in active_children():
+            child.terminate()
+        raise
 
 
 def urgency(waiting: Sequence[Job]) -> dict[Path, float]:
