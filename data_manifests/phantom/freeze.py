@@ -15,9 +15,9 @@ from ecsupport.cohort import manifest, phantom, population, split
 from ecsupport.core import artefacts, profiles
 from ecsupport.core.paths import ROOT
 from ecsupport.core.seeds import generator
-from ecsupport.experiments import difficulty
 
 HERE = Path(__file__).parent
+OTHERS = ("phantom-v1-easier", "phantom-v1-harder")  # of laptop's sizes
 FURTHER = ("extended", "population", "study")  # pools that stand outside the cohort
 PICTURES = [
     (pool, n, i, m) for pool in ("carcinoma", "control") for n, i in ((1, 0), (2, 3)) for m in phantom.MODALITIES
@@ -77,7 +77,7 @@ def main() -> None:
         if name == "smoke":
             (HERE / "smoke.csv").write_text(manifest.to_csv(done))
     rows += [further(name, pool) for pool in FURTHER for name in profiles.names()]
-    for version in filter(None, difficulty.VERSIONS.values()):
+    for version in OTHERS:
         rows += [frozen("laptop", version)[1], further("laptop", "extended", version)]
     pd.DataFrame(rows).to_csv(HERE / "digests.csv", index=False, lineterminator="\n")
     pictures = {

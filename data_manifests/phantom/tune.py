@@ -6,7 +6,7 @@ demand on the difficulty and fails where one is not met. Of a version that is to
 one arm says how much, and its curves have a file of their own:
 
     python data_manifests/phantom/tune.py [--version phantom-v1] [--seeds 3] [dial=value ...]
-    python data_manifests/phantom/tune.py --version phantom-v1-harder --arms "all positives" --out harder.csv
+    cd data_manifests/phantom && python tune.py --version phantom-v1-harder --arms "all positives" --out harder.csv
 """
 
 import argparse

@@ -17,7 +17,7 @@ from ecsupport.experiments import networks
 from ecsupport.experiments.tested import Tested
 from ecsupport.screening.settings import Settings
 
-VERSIONS = {"easier": "phantom-v1-easier", "as elsewhere": "", "harder": "phantom-v1-harder"}  # "": the profile's own
+VERSIONS = {"easier": "phantom-v1-easier", "phantom-v1": "phantom-v1", "harder": "phantom-v1-harder"}
 NETWORKS: dict[str, dict[str, Any]] = {  # LSNet and what it is held against: the network, and what is changed of it
     "LSNet": {},
     "EfficientNet": {"network": "efficientnet"},
@@ -39,10 +39,9 @@ def sized(profile: Profile) -> Profile:
 def runs(run: Run) -> dict[str, Run]:
     """The run of each difficulty, of phantoms whatever images a run is about."""
     profile = sized(run.profile)
-    versions = {difficulty: version or profile.cohort.version for difficulty, version in VERSIONS.items()}
     return {
         difficulty: Run(replace(profile, cohort=replace(profile.cohort, version=version)))
-        for difficulty, version in versions.items()
+        for difficulty, version in VERSIONS.items()
     }
 
 
@@ -95,6 +94,6 @@ def opened(run: Run) -> Mapping[str, Tested]:
     return {one: Tested.of(of[one], networks.deciding(of[one]), rows) for one, rows in found.items()}
 
 
-def dials(run: Run) -> Mapping[str, recipe.Recipe]:
+def dials() -> Mapping[str, recipe.Recipe]:
     """The recipe of each difficulty."""
-    return {difficulty: recipe.load(one.profile.cohort.version) for difficulty, one in runs(run).items()}
+    return {difficulty: recipe.load(version) for difficulty, version in VERSIONS.items()}

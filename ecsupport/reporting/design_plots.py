@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ecsupport.reporting import style
+from ecsupport.reporting import ledger, style
 
 REPORTED, TRUE = style.PALETTE["orange"], style.PALETTE["blue"]
 WIDEST = 0.55  # optimism that is shown: intervals of two trainings reach further than any value
@@ -78,7 +78,7 @@ def called(shares: pd.DataFrame, title: str) -> Figure:
 
 
 def difficulties(table: pd.DataFrame, note: str) -> Figure:
-    """LSNet's AUC less each other network's, one panel a network, the easiest phantoms on top.
+    """LSNet's AUC less each other network's, one panel a network, the easiest phantoms on top; filled where decided.
 
     table: of `design_tables.difficulties`, whose intervals are drawn;  note: of how many trainings
     """
@@ -87,7 +87,7 @@ def difficulties(table: pd.DataFrame, note: str) -> Figure:
     for axis, other in zip(axes[0], others, strict=True):
         rows = table[table["against"] == other].reset_index(drop=True)
         at = np.arange(len(rows))[::-1]
-        style.intervals(axis, rows, at, style.SERIES[0], (rows["low"] * rows["high"] > 0).tolist())
+        style.intervals(axis, rows, at, style.SERIES[0], rows["verdict"].isin(ledger.DECIDED).tolist())
         axis.axvline(0, color="0.4", lw=0.8)
         axis.set_yticks(at, [f"{row.difficulty}\n(LSNet {row.lsnet:.3f})" for row in rows.itertuples()])
         axis.set(title=f"against {other}", ylim=(-0.6, len(rows) - 0.4))

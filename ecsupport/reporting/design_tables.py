@@ -97,11 +97,12 @@ def coverage(outcomes: Outcomes) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def difficulties(tested: Mapping[str, Tested]) -> pd.DataFrame:
+def difficulties(tested: Mapping[str, Tested], run: Run) -> pd.DataFrame:
     """LSNet's AUC less each other network's by difficulty, with what the interval says to "LSNet is better".
 
-    tested: of `difficulty.opened`. Columns difficulty, less, lsnet, other, estimate, low, high, scope, verdict (of
-    `ledger.verdict`, without Holm's adjustment: these are no claims of the paper).
+    tested: of `difficulty.opened`. Columns difficulty, against, lsnet, other, estimate, low, high, scope, verdict (of
+    `ledger.verdict`, without Holm's adjustment: these are no claims of the paper). A profile that ranks nothing tests
+    nothing.
     """
     matters = smallest_effect(load_claims()["smallest_effect"]["lsnet_beats_efficientnet_auc"])
     rows = []
@@ -111,7 +112,7 @@ def difficulties(tested: Mapping[str, Tested]) -> pd.DataFrame:
         for other in list(NETWORKS)[1:]:
             line = difference_table(difference(of, "LSNet", other)).loc["roc_auc"]
             ends = line[["estimate", "low", "high"]].tolist()
-            said = ledger.verdict(">", 0.0, *ends, smallest_effect=matters)
+            said = ledger.verdict(">", 0.0, *ends, smallest_effect=matters) if run.profile.ranks else ledger.NOT_TESTED
             rows.append((which, other, areas["LSNet"], areas[other], *ends, line["scope"], said))
     names = ["difficulty", "against", "lsnet", "other", "estimate", "low", "high", "scope", "verdict"]
     return pd.DataFrame(rows, columns=names)
@@ -131,6 +132,6 @@ def survives(table: pd.DataFrame, run: Run) -> str:
     parts = []
     for other, rows in table.groupby("against", sort=False):
         said = rows.set_index("difficulty")["verdict"]
-        same = said.iloc[0] if said.nunique() == 1 else "; ".join(f"{one} {which}" for which, one in said.items())
+        same = said.iloc[0] if said.nunique() == 1 else "; ".join(f"{one} ({which})" for which, one in said.items())
         parts.append(f"against {other}: {same}{' at every difficulty' if said.nunique() == 1 else ''}")
     return f"That LSNet's AUC is higher, {', '.join(parts)}."
