@@ -18,16 +18,16 @@ SHORTCUTS = ("tumour_texture_db", "endometrium_excess", "mass_share")
 def test_between_difficulties_the_images_alone_differ():
     every = difficulty.trained(SMOKE)
     for (which, name, seed), job in every.items():
-        elsewhere = every["phantom-v1", name, seed]
+        elsewhere = every["unchanged", name, seed]
         assert job.recipe == elsewhere.recipe
-        assert (job.key == elsewhere.key) == (which == "phantom-v1")
+        assert (job.key == elsewhere.key) == (which == "unchanged")
         assert "translations" not in job.inputs
         rows = job.inputs["ultrasound"].given["rows"]
         assert rows["image"].str.startswith(f"{difficulty.VERSIONS[which]}/").all()
 
 
 def test_at_laptop_networks_are_trained_as_in_table_3_and_paper_shows_the_same():
-    of = difficulty.runs(LAPTOP)["phantom-v1"]
+    of = difficulty.runs(LAPTOP)["unchanged"]
     assert of.profile == LAPTOP.profile
     names = {name: job.recipe["settings"] for (which, name, _), job in difficulty.trained(LAPTOP).items()}
     in_table_3 = networks.table_3(LAPTOP)
@@ -55,7 +55,7 @@ def test_each_pool_of_each_difficulty_has_a_name_of_its_own():
             rows = every[f"pixels/{which}-{pool}/64"].given["rows"]
             assert rows["image"].str.startswith(f"{version}/").all()
     own = {
-        job.inputs["extended"].name for (which, *_), job in difficulty.scores(LAPTOP).items() if which == "phantom-v1"
+        job.inputs["extended"].name for (which, *_), job in difficulty.scores(LAPTOP).items() if which == "unchanged"
     }
     assert own == {"pixels/extended/64"}  # laptop's patients are these
     deciding = cohort.pool(difficulty.runs(SMOKE)["harder"], "extended")
@@ -90,7 +90,7 @@ def made(gain):
 
 
 def test_the_table_finds_a_difference_that_is_there_and_the_sentence_says_where():
-    of = {"easier": made(1.0), "phantom-v1": made(1.0), "harder": made(0.0)}
+    of = {"easier": made(1.0), "unchanged": made(1.0), "harder": made(0.0)}
     table = design_tables.difficulties(of, LAPTOP)
     assert len(table) == 9
     said = table.set_index(["difficulty", "against"])
@@ -100,7 +100,7 @@ def test_the_table_finds_a_difference_that_is_there_and_the_sentence_says_where(
         assert line["estimate"] == pytest.approx(line["lsnet"] - line["other"]) and line["low"] > 0.03
         assert said.loc["harder", other]["verdict"] in ("equivalent", "undecided")
     words = design_tables.survives(table, LAPTOP)
-    assert "against EfficientNet: supported (easier); supported (phantom-v1); " in words
+    assert "against EfficientNet: supported (easier); supported (unchanged); " in words
     assert "at every difficulty" in design_tables.survives(table[table["difficulty"] != "harder"], LAPTOP)
     assert "too briefly" in design_tables.survives(table, SMOKE)
     assert set(design_tables.difficulties(of, SMOKE)["verdict"]) == {ledger.NOT_TESTED}

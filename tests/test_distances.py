@@ -23,7 +23,7 @@ TINY = replace(
     SMOKE,
     name="tiny",
     cohort=replace(
-        SMOKE.cohort, carcinoma_patients=26, carcinoma_images=76, control_patients=26, control_images=76,
+        SMOKE.cohort, carcinoma_patients=24, carcinoma_images=72, control_patients=24, control_images=72,
         mri_patients=9, mri_images=36, extra_patients=3, extra_images=6, instrument_patients=6, instrument_images=12,
     ),
     translation=replace(SMOKE.translation, width=4, residual_blocks=1, steps=2),

@@ -29,7 +29,7 @@ TINY = replace(
     name="tiny",
     seeds=(42,),
     cohort=replace(
-        SMOKE.cohort, carcinoma_patients=26, carcinoma_images=52, control_patients=26, control_images=52,
+        SMOKE.cohort, carcinoma_patients=24, carcinoma_images=48, control_patients=24, control_images=48,
         mri_patients=9, mri_images=18, extra_patients=3, extra_images=6, instrument_patients=6, instrument_images=12,
         extended_patients=5,
     ),

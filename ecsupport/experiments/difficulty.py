@@ -17,7 +17,7 @@ from ecsupport.experiments import networks
 from ecsupport.experiments.tested import Tested
 from ecsupport.screening.settings import Settings
 
-VERSIONS = {"easier": "phantom-v1-easier", "phantom-v1": "phantom-v1", "harder": "phantom-v1-harder"}
+VERSIONS = {"easier": "phantom-v1-easier", "unchanged": "phantom-v1", "harder": "phantom-v1-harder"}
 NETWORKS: dict[str, dict[str, Any]] = {  # LSNet and what it is held against: the network, and what is changed of it
     "LSNet": {},
     "EfficientNet": {"network": "efficientnet"},
@@ -30,10 +30,11 @@ BRIEFLY = {"mixed_steps": 4, "real_steps": 2, "validate_every": 2}  # where noth
 
 @lru_cache(maxsize=8)
 def sized(profile: Profile) -> Profile:
-    """Whose sizes: `paper` tries `laptop`'s, as in all of notebook 11; a profile that ranks nothing takes few steps."""
+    """Of what size: `laptop`, also at `paper` as in all of notebook 11; `smoke`, few steps, where nothing is ranked."""
     if profile.ranks:
         return replace(profiles.load("laptop"), device=profile.device)
-    return replace(profile, screening=replace(profile.screening, **BRIEFLY))
+    smoke = profiles.load("smoke")
+    return replace(smoke, device=profile.device, screening=replace(smoke.screening, **BRIEFLY))
 
 
 def runs(run: Run) -> dict[str, Run]:
