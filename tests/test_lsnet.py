@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from torch.nn import functional
 
+from ecsupport.backbone.mobilevit import initialise
 from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import torch_generator
@@ -29,7 +30,6 @@ from ecsupport.screening.distillation import (
 )
 from ecsupport.screening.gradients import lessons
 from ecsupport.screening.lsnet import NAMES, build
-from ecsupport.screening.mobilevit import initialise
 from ecsupport.screening.settings import Settings
 from ecsupport.screening.sparse_attention import (
     ALPHA,

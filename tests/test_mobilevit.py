@@ -5,12 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecsupport.core import profiles
-from ecsupport.core.errors import UserError
-from ecsupport.core.training import torch_generator
-from ecsupport.screening import mobilevit
-from ecsupport.screening.lsnet import build
-from ecsupport.screening.mobilevit import (
+from ecsupport.backbone import mobilevit
+from ecsupport.backbone.mobilevit import (
     POSITIONS,
     STUDENT,
     TEACHER,
@@ -25,6 +21,10 @@ from ecsupport.screening.mobilevit import (
     tokens,
     unfold,
 )
+from ecsupport.core import profiles
+from ecsupport.core.errors import UserError
+from ecsupport.core.training import torch_generator
+from ecsupport.screening.lsnet import build
 
 EVEN = st.integers(1, 5).map(lambda n: 2 * n)
 

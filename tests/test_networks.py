@@ -7,11 +7,11 @@ import pytest
 import torch
 from making import fit, student
 
+from ecsupport.backbone.inputs import to_input
 from ecsupport.core import profiles, training
 from ecsupport.core.training import load_weights, torch_generator
 from ecsupport.screening import cost, lsnet
 from ecsupport.screening.batches import Batches
-from ecsupport.screening.inputs import to_input
 from ecsupport.screening.settings import Settings
 from ecsupport.screening.training import ScreeningTraining, predict, restore
 

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
+from ecsupport.backbone import inputs
 from ecsupport.cohort import images as cohort_images
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import Rows, demand_grey
 from ecsupport.core.training import torch_generator
 from ecsupport.instruments import acceptance, features, segmenter
-from ecsupport.screening import baseline, gradients, inputs, lsnet, training
+from ecsupport.screening import baseline, gradients, lsnet, training
 from ecsupport.translation import inference, models
 from ecsupport.translation.settings import Settings
 

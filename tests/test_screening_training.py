@@ -14,13 +14,13 @@ import torch
 from making import arguments, fit, student
 from sklearn.metrics import roc_auc_score
 
+from ecsupport.backbone.inputs import augment, to_input
+from ecsupport.backbone.learner import Learner
 from ecsupport.core import jobs, profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.training import TrainingError, torch_generator
 from ecsupport.screening import distillation, gradients, lsnet, training
 from ecsupport.screening.batches import Batches
-from ecsupport.screening.inputs import augment, to_input
-from ecsupport.screening.learner import Learner
 from ecsupport.screening.selection import RULES, all_positive, area, select, validate
 from ecsupport.screening.settings import Settings
 from ecsupport.screening.training import predict, restore
@@ -367,7 +367,7 @@ def test_learning_rate_rises_and_falls_in_each_phase():
 @pytest.mark.parametrize("name", ["lsnet", "teacher", "mobilenet_v2", "efficientnet"])
 def test_weight_decay_draws_kernels_and_matrices_and_neither_norms_nor_biases(name):
     network = lsnet.build(name, torch_generator("decay"), teacher_width=0.1)
-    learner = Learner(network, replace(TINY, weight_decay=0.1), CPU)
+    learner = Learner(network, TINY.rate_mixed, 0.1, CPU)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     learner.begin()
     for parameter in network.parameters():
@@ -381,7 +381,7 @@ def test_weight_decay_draws_kernels_and_matrices_and_neither_norms_nor_biases(na
 def test_half_of_the_rate_moves_simulators_half_as_far_and_all_else_as_before():
     moved = {}
     for share in (1.0, 0.5, 0.0):
-        learner = Learner(lsnet.build("lsnet", torch_generator("rest")), TINY, CPU)
+        learner = Learner(lsnet.build("lsnet", torch_generator("rest")), TINY.rate_mixed, TINY.weight_decay, CPU)
         before = {name: p.detach().clone() for name, p in learner.network.named_parameters()}
         learner.begin()
         for parameter in learner.network.parameters():

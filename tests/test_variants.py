@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecsupport.backbone.mobilevit import ConvolutionalFeedForward, initialise
 from ecsupport.core.training import torch_generator
 from ecsupport.screening import sparse_attention
 from ecsupport.screening.distillation import Distillation, Signature, Targets
 from ecsupport.screening.lsnet import KEY_SOURCES, VARIANTS, build
-from ecsupport.screening.mobilevit import ConvolutionalFeedForward, initialise
 from ecsupport.screening.released import ReleasedAttention, ReleasedFeedForward
 from ecsupport.screening.sparse_attention import (
     FUSIONS,

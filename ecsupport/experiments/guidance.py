@@ -14,6 +14,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ecsupport.backbone.inputs import to_input
+from ecsupport.backbone.mobilevit import tokens
 from ecsupport.cohort import manifest
 from ecsupport.core import progress
 from ecsupport.core.jobs import Job
@@ -25,9 +27,7 @@ from ecsupport.experiments import cohort, networks
 from ecsupport.screening import ablations, distillation, guided, label_leak, sparse_attention, training
 from ecsupport.screening.batches import Batches
 from ecsupport.screening.distillation import Maps
-from ecsupport.screening.inputs import to_input
 from ecsupport.screening.lsnet import Student
-from ecsupport.screening.mobilevit import tokens
 from ecsupport.screening.settings import Settings
 
 PARTS = {"training": "train", "test": "test"}  # whose images, by split

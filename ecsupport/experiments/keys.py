@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ecsupport.backbone.inputs import augment, to_input
+from ecsupport.backbone.mobilevit import tokens
 from ecsupport.cohort import manifest, phantom, structures
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Run
@@ -16,9 +18,7 @@ from ecsupport.experiments import baseline, cohort, guidance, networks
 from ecsupport.screening import ablations, distillation, gradients, lsnet, training
 from ecsupport.screening.batches import Batches
 from ecsupport.screening.distillation import Maps
-from ecsupport.screening.inputs import augment, to_input
 from ecsupport.screening.lsnet import Student
-from ecsupport.screening.mobilevit import tokens
 from ecsupport.screening.settings import Settings
 
 SPEED = 6.0  # test images of 64 pixels that are measured in a second, on one core, at stem stride 1

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ecsupport.backbone.mobilevit import tokens
 from ecsupport.core.profiles import Profile
 from ecsupport.screening import sparse_attention
-from ecsupport.screening.mobilevit import tokens
 from ecsupport.screening.options import OPTIONS
 from ecsupport.screening.settings import Settings
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ecsupport.backbone.inputs import augment, to_input
 from ecsupport.core.errors import UserError
 from ecsupport.core.pixels import demand_grey
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
-from ecsupport.screening.inputs import augment, to_input
 from ecsupport.screening.settings import Settings
 
 

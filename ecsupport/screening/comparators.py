@@ -5,7 +5,7 @@ Input is grey here; with the colour of the paper's networks the first layer has 
 
 from torch import nn
 
-from ecsupport.screening.mobilevit import Configuration, MobileViT
+from ecsupport.backbone.mobilevit import Configuration, MobileViT
 
 NEURONS = 128  # of MobileNet-V2's hidden layer, as in the released classifier of Table 2
 RELEASED = "mobilenet_v2_released"  # Table 2: printed 730.5 K

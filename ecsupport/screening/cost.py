@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ecsupport.screening.mobilevit import POSITIONS, Attention
+from ecsupport.backbone.mobilevit import POSITIONS, Attention
 from ecsupport.screening.sparse_attention import Simulator
 
 SCALE = 1e9  # multiply-accumulates in the table are in G

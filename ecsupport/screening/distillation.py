@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from ecsupport.backbone.mobilevit import HEADS, POSITIONS
 from ecsupport.core.training import torch_generator
 from ecsupport.screening.lsnet import Selection
-from ecsupport.screening.mobilevit import HEADS, POSITIONS
 from ecsupport.screening.sparse_attention import TINY, Share, pieces, simulate, standardise
 
 Maps = Sequence[torch.Tensor | None]  # one a block, (B, P, h, N, N); None for a block of a single token

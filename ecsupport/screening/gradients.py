@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ecsupport.backbone.inputs import to_input
 from ecsupport.screening.distillation import Distillation, Maps, Signature, Targets, score_gradients
-from ecsupport.screening.inputs import to_input
 from ecsupport.screening.lsnet import Selection, Student
 from ecsupport.screening.sparse_attention import ALPHA, TAU, number_of_keys, ranking, simulate, top_keys
 

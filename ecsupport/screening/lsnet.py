@@ -5,9 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ecsupport.backbone import mobilevit
+from ecsupport.backbone.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
 from ecsupport.core import own_methods
-from ecsupport.screening import comparators, mobilevit, released, sparse_attention
-from ecsupport.screening.mobilevit import HEADS, POSITIONS, STUDENT, TEACHER, Block, MobileViT, block_sizes, initialise
+from ecsupport.screening import comparators, released, sparse_attention
 from ecsupport.screening.sparse_attention import Share
 
 NAMES = ("lsnet", "lsnet_dense", "teacher", *comparators.NAMES)

@@ -17,7 +17,7 @@ key; here at least one is kept, so that small images can be tried.
 import torch
 from torch.nn import functional
 
-from ecsupport.screening.mobilevit import (
+from ecsupport.backbone.mobilevit import (
     HEADS,
     POSITIONS,
     ConvolutionalFeedForward,

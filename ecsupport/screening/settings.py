@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import nn
 
+from ecsupport.backbone import learner
+from ecsupport.backbone.mobilevit import tokens
 from ecsupport.core import training
 from ecsupport.core.profiles import Profile
 from ecsupport.screening import comparators, distillation, lsnet, selection, sparse_attention
-from ecsupport.screening.mobilevit import tokens
 
 GUIDANCE = ("teacher", "simulator", "random", "none")
-WARM_UP = 0.1  # of each phase
 PUBLISHED_BATCH, PUBLISHED_EPOCHS = 16, 7
 STUDENTS_OWN = (  # of the fields below: no teacher, and no image that it sees, depends on them
     "network", "guidance", "knowledge", "key_share", "fusion", "alpha", "tau", "gradient_of", "simulation", "smoothing",
@@ -171,8 +171,8 @@ class Settings:
         random weights, and the best may come early where few real images are soon learnt by heart.
         """
         last = self.real_steps or self.mixed_steps
-        begin = self.steps - last
-        return {"dual": self.steps - (1 + last) // 2, "sensitivity": 0, "auc": begin + round(WARM_UP * last)}[rule]
+        risen = self.steps - last + round(learner.WARM_UP * last)
+        return {"dual": self.steps - (1 + last) // 2, "sensitivity": 0, "auc": risen}[rule]
 
     @property
     def taught(self) -> bool:
@@ -196,11 +196,7 @@ class Settings:
         highest, length = (self.rate_mixed, self.mixed_steps) if mixed else (self.rate_real, self.real_steps)
         if self.constant_rate:
             return highest
-        done = (step if mixed else step - self.mixed_steps) + 1
-        rise = max(1, round(WARM_UP * length))
-        if done <= rise:
-            return highest * done / rise
-        return highest * (1 + math.cos(math.pi * (done - rise) / (length - rise + 1))) / 2
+        return learner.rate(highest, (step if mixed else step - self.mixed_steps) + 1, length)
 
     def build(self, name: str, seed: int | str) -> nn.Module:
         """The network `name` with weights drawn for `seed`; LSNet and its dense twin start alike."""

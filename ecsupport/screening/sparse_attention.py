@@ -14,9 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ecsupport.core.errors import UserError
-from ecsupport.core.training import torch_generator
-from ecsupport.screening.mobilevit import (
+from ecsupport.backbone.mobilevit import (
     HEADS,
     POSITIONS,
     Attention,
@@ -26,6 +24,8 @@ from ecsupport.screening.mobilevit import (
     split_heads,
     to_grid,
 )
+from ecsupport.core.errors import UserError
+from ecsupport.core.training import torch_generator
 
 REVISION = 1  # simulator, choice of keys, sparse attention: of equal weights the first are kept
 REVISION_MAGNITUDE = 2  # its hand-over: magnitudes are mixed, no longer signed maps

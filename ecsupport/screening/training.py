@@ -16,12 +16,12 @@ import pandas as pd
 import torch
 from torch import nn
 
+from ecsupport.backbone.inputs import to_input
+from ecsupport.backbone.learner import Learner
 from ecsupport.core import jobs, progress, replay, training
 from ecsupport.core.pixels import demand_grey
 from ecsupport.screening import distillation, gradients, selection
 from ecsupport.screening.batches import Batch, Batches
-from ecsupport.screening.inputs import to_input
-from ecsupport.screening.learner import Learner
 from ecsupport.screening.settings import STUDENTS_OWN, Settings
 
 COLUMNS = (
@@ -142,7 +142,7 @@ class ScreeningTraining:
     def learner(self, name: str) -> Learner:
         """The network of that name with its first weights."""
         network = self.settings.build(name, self.settings.seed_at(0, self.seed))
-        return Learner(network, self.settings, self.device)
+        return Learner(network, self.settings.rate_mixed, self.settings.weight_decay, self.device)
 
     @property
     def learners(self) -> dict[str, Learner]:

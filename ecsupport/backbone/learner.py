@@ -1,5 +1,6 @@
-"""A screening network with its optimiser: AdamW, no decay on norms and biases, simulators at a rate of their own."""
+"""A network with its optimiser: AdamW, no decay on norms and biases, simulators at a rate of their own."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,8 @@ import torch
 from torch import nn
 
 from ecsupport.core import replay
-from ecsupport.screening.settings import Settings
+
+WARM_UP = 0.1  # of a schedule
 
 
 def groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -24,14 +26,20 @@ def groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     ]
 
 
+def rate(highest: float, done: int, steps: int) -> float:
+    """Learning rate of step `done`, from 1, of a schedule: a linear rise, then a cosine to zero."""
+    rise = max(1, round(WARM_UP * steps))
+    if done <= rise:
+        return highest * done / rise
+    return highest * (1 + math.cos(math.pi * (done - rise) / (steps - rise + 1))) / 2
+
+
 class Learner:
     """A network with its optimiser."""
 
-    def __init__(self, network: nn.Module, settings: Settings, device: torch.device) -> None:
+    def __init__(self, network: nn.Module, rate: float, decay: float, device: torch.device) -> None:
         self.network = network.to(device)
-        self.optimiser = replay.adaptive(
-            torch.optim.AdamW, groups(network, settings.weight_decay), settings.rate_mixed, device
-        )
+        self.optimiser = replay.adaptive(torch.optim.AdamW, groups(network, decay), rate, device)
 
     def begin(self) -> nn.Module:
         """The network in training mode, its gradients cleared."""
