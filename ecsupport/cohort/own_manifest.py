@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecsupport.cohort import pictures
+from ecsupport.cohort import covariates, pictures
 from ecsupport.cohort.manifest import (
     COLUMNS,
     PLACES,
@@ -51,13 +51,16 @@ GUESSES = {  # column -> what people write -> what is meant
     },
     "visible": {**dict.fromkeys(("yes", "y"), "true"), **dict.fromkeys(("no", "n"), "false")},
 }
-OPTIONAL = tuple(column for column in COLUMNS if column not in (*REQUIRED, "source"))
+GUESSES |= {name: GUESSES["visible"] for name, of in covariates.COVARIATES.items() if of.flag}
+OPTIONAL = (*(column for column in COLUMNS if column not in (*REQUIRED, "source")), *covariates.NAMES)
 SPLIT_WORDS = {"split", "splits", "fold", "folds", "train", "partition", "subset", "holdout"}  # in a column's name
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A manifest that was looked through: its mistakes, its rows (`manifest.COLUMNS`), what its pictures tell.
+    """A manifest that was looked through: its mistakes, its rows, what its pictures tell.
+
+    Rows have `manifest.COLUMNS`, and those covariates (`covariates.COVARIATES`) that the manifest has.
 
     `rows` stand only where nothing is wrong, `facts` (see `pictures.facts`) only where the pictures were decoded.
     """
@@ -88,7 +91,8 @@ def check(path: Path, *, decode: bool, allow_extra: bool = False) -> Checked:
     if not table.numbers:
         table.add("no rows", "Write one row an image", [None])
     frame = pd.DataFrame(table.columns, index=pd.Index(table.numbers, name="row"), dtype="str")
-    frame = frame.reindex(columns=list(COLUMNS), fill_value="").astype("str")
+    clinical = [name for name in covariates.NAMES if name in table.columns]
+    frame = frame.reindex(columns=[*COLUMNS, *clinical], fill_value="").astype("str")
     _check_cells(table, frame)
     _check_patients(table, frame)
     files = _check_files(table, frame)
@@ -105,6 +109,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         invasion_depth=pd.to_numeric(frame["invasion_depth"]),
         visible=seen.astype(bool) if seen.notna().all() else seen.astype(object).where(seen.notna(), pd.NA),
         source="file",
+        **{name: covariates.read(frame[name]) for name in covariates.NAMES if name in frame},
     ).reset_index(drop=True)
 
 
@@ -134,6 +139,13 @@ def _check_cells(table: Table, frame: pd.DataFrame) -> None:
     _refuse_unknown(table, frame["visible"], flags, "is not true or false", "Write one of these, or nothing")
     _refuse_unknown(table, frame["invasion_depth"], number["invasion_depth"].between(0, 1),
                     "is no fraction of the wall", "Write 0 to 1 with a decimal point, or nothing")  # fmt: skip
+    for name in frame.columns.intersection(list(covariates.NAMES)):
+        of = covariates.COVARIATES[name]
+        span = "true or false" if of.flag else f"{of.low:g} to {of.high:,g} ({of.unit}) with a decimal point"
+        known = covariates.read(frame[name])
+        _refuse_unknown(table, frame[name], known.notna(), f"is no {of.words}", f"Write {span}, or nothing")
+        if known.isna().all() and len(frame) and (frame[name] == "").all():
+            table.add("empty for everybody", "Fill the column, or remove it", [None], name)
 
 
 def _refuse_unknown(table: Table, cells: pd.Series, known: pd.Series, problem: str, remedy: str) -> None:
@@ -162,6 +174,7 @@ def _check_patients(table: Table, frame: pd.DataFrame) -> None:
     for column, values in (
         ("centre", named["centre"].where(named["centre"] != "").dropna()),
         ("label", label.where(label.isin([0, 1])).dropna()),
+        *((name, covariates.read(named[name]).dropna()) for name in covariates.NAMES if name in named),
     ):
         by_patient = named["patient_id"].loc[values.index]
         other = values.ne(values.groupby(by_patient).transform("first"))
@@ -281,7 +294,7 @@ def _check_same_pictures(table: Table, frame: pd.DataFrame, pixels: pd.Series) -
 
 
 def _check_classes(table: Table, frame: pd.DataFrame) -> None:
-    """A class without ultrasound; or, where every ultrasound image has a split, a split without a class."""
+    """A class without ultrasound, or without covariates where the other has some; a split without a class."""
     settling = {"label", "modality", "split"}
     if not {"label", "modality"} <= set(table.columns) or not table.numbers:
         return
@@ -296,3 +309,7 @@ def _check_classes(table: Table, frame: pd.DataFrame) -> None:
             table.add(f"no ultrasound image with label {value}", "Both classes are needed", [None])
         for name in lacking if len(own) else ():
             table.add(f"no ultrasound image with label {value} in {name}", "Put a patient there", [None])
+        for name in frame.columns.intersection(list(covariates.NAMES)) if len(own) else ():
+            if (own[name] == "").all() and (us[name] != "").any():
+                problem = f"no patient with label {value} has a value, so that an empty cell tells the label"
+                table.add(problem, "Fill in both classes, or remove the column", [None], name)

@@ -148,6 +148,23 @@ class DesignSize:
 
 
 @dataclass(frozen=True)
+class ClinicalSize:
+    """Missing clinical data: bags of `bag` images of `batch` patients a step, `rate` the highest learning rate.
+
+    exchanged: share of phantoms' covariates that are exchanged between patients, so that they do not suffice alone
+    """
+
+    image_size: int
+    stem_stride: int
+    batch: int
+    bag: int
+    steps: int
+    rate: float
+    exchanged: float
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Profile:
     """One run's sizes. `task` selects the endpoint, `image_size` is the side in pixels, `threads` the CPU threads.
 
@@ -168,6 +185,7 @@ class Profile:
     downstream: DownstreamSize
     screening: ScreeningSize
     design: DesignSize
+    clinical: ClinicalSize
 
 
 def names() -> list[str]:

@@ -20,6 +20,7 @@ READ = {  # the function of this room that names the jobs a notebook reads; othe
     "05_lsnet_distillation": "keys.read",
     "06_ablations": "keys.read_ablations",
     "11_design_on_trial": "design_jobs.read",
+    "12_missing_clinical_data": "clinical.read",
 }
 
 

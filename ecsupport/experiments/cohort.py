@@ -116,6 +116,7 @@ def pool(run: Run, name: str) -> pd.DataFrame:
     instrument: patients set aside for measuring instruments; where a person's manifest has none, phantoms.
     extended: the further phantom patients on whom claims are decided; with a person's manifest there are none.
     population, study: the phantoms of trials of study designs.
+    Covariates of a person's manifest are left out: no image depends on them.
     """
     if name in ("population", "study"):
         version, size = run.profile.cohort.version, run.profile.design
@@ -124,7 +125,7 @@ def pool(run: Run, name: str) -> pd.DataFrame:
         return population.study(version, size.study_carcinomas, size.study_controls)
     if name == "extended":
         return manifest.extended(run.profile.cohort) if run.cohort is None else rows(run).iloc[:0]
-    every = rows(run)
+    every = rows(run)[list(manifest.COLUMNS)]
     used = every["split"].isin(manifest.SPLITS[:3])
     of = {
         "ultrasound": used & (every["modality"] == "us"),
