@@ -18,7 +18,9 @@ import torch
 
 from ecsupport.core.profiles import load
 from ecsupport.core.training import load_weights
+from ecsupport.experiments import clinical
 from ecsupport.instruments import features, segmenter
+from ecsupport.related import bag_training
 from ecsupport.screening import distillation, lsnet
 from ecsupport.screening import training as screening
 from ecsupport.screening.settings import Settings
@@ -45,7 +47,8 @@ NETWORKS = {
 }
 TRANSLATORS = ("cyclegan", "unit", "munit", "dclgan", "sg_cyclegan", "unguided")
 KINDS = (*(f"screening: {name}" for name in NETWORKS), *(f"translation: {name}" for name in TRANSLATORS))
-KINDS = (*KINDS, "instrument: extractor", "instrument: segmenter")
+BRANCHES = ("bidirectional", "modality dropout")
+KINDS = (*KINDS, "instrument: extractor", "instrument: segmenter", *(f"related: {name}" for name in BRANCHES))
 
 
 def pictures(words: str, number: int, side: int = SIDE) -> np.ndarray:
@@ -72,8 +75,9 @@ def double_precision() -> Iterator[None]:
 def train(kind: str) -> dict[str, list[float]]:
     """What a miniature training of this kind records: columns of losses by step, or the norm of every weight."""
     room, name = kind.split(": ")
+    of_room = {"screening": _network, "translation": _translator, "instrument": _instrument, "related": _branches}
     with tempfile.TemporaryDirectory() as folder, double_precision():
-        found = {"screening": _network, "translation": _translator, "instrument": _instrument}[room](Path(folder), name)
+        found = of_room[room](Path(folder), name)
     return {column: [float(f"{value:.7g}") for value in values] for column, values in found.items()}
 
 
@@ -84,6 +88,8 @@ def revisions(kind: str) -> dict[str, object]:
         return {"training": translation.REVISION, **models.revisions(name, _translator_settings())}
     if room == "instrument":
         return {"training": {"extractor": features, "segmenter": segmenter}[name].REVISION}
+    if room == "related":
+        return clinical.REVISIONS
     settings = NETWORKS[name]
     return {
         "training": screening.REVISION,
@@ -132,6 +138,17 @@ def _instrument(folder: Path, name: str) -> dict[str, np.ndarray]:
         segmenter.train(folder, content, steps=20, seed=3)
     weights = load_weights(folder / "weights.safetensors")
     return {key: np.array([float(value.double().norm())]) for key, value in weights.items()}
+
+
+def _branches(folder: Path, name: str) -> dict[str, np.ndarray]:
+    values = np.random.default_rng(3).normal(size=(8, 3))
+    values[0, 1] = np.nan
+    arrays = {
+        "image": pictures("bags", 24), "patient": np.arange(24) // 3, "label": np.arange(8) % 2, "values": values,
+    }  # fmt: skip
+    recipe = {"arm": name, "seed": 3, "batch": 4, "bag": 2, "steps": 20, "rate": 1e-3, "stem_stride": 1}
+    bag_training.train(folder, arrays, recipe, "miniature")
+    return _columns(folder / bag_training.HISTORY)
 
 
 def _columns(file: Path) -> dict[str, np.ndarray]:

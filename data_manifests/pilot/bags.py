@@ -2,8 +2,8 @@
 
     python data_manifests/pilot/bags.py --steps 800 1600 [--arms bidirectional ...] [--rates ...] [--seeds ...]
 
-Trains on the tuning patients of classifiers.py, with seeds that no evidence uses, and adds a row a training to bags.csv:
-the area on tuning patients that nothing was trained on, with nothing missing and with all clinical data missing.
+Trains on the tuning patients of classifiers.py, with seeds that no evidence uses, and adds a row a training to
+bags.csv: the area on tuning patients that nothing was trained on, with nothing and with all clinical data missing.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
+from ecsupport.backbone import mobilevit
 from ecsupport.cohort import covariates, manifest
 from ecsupport.core.jobs import Job
 from ecsupport.core.pixels import Rows
@@ -25,6 +26,12 @@ from ecsupport.related import bag_training, bidirectional, fusion, missingness
 from ecsupport.related.bidirectional import ARMS
 from ecsupport.related.missingness import KINDS, MECHANISMS, RATES
 
+REVISIONS = {
+    "training": bag_training.REVISION,
+    "losses": bidirectional.REVISION,
+    "network": fusion.REVISION,
+    "mobilevit": mobilevit.REVISION,
+}
 MASKS = 20
 READING = 0.0004  # minutes that one core takes for a patient under all conditions
 SPEED = 112.0  # images of 64 pixels that one core trains on in a second, at stem stride 1
@@ -93,13 +100,12 @@ def trained(run: Run) -> dict[tuple[str, int], Job]:
 def _trained(run: Run, name: str, seed: int) -> Job:
     size, learnt = run.profile.clinical, patients(run, "train")
     sizes = {"batch": size.batch, "bag": size.bag, "steps": size.steps, "rate": size.rate}
-    revision = {"training": bag_training.REVISION, "losses": bidirectional.REVISION, "network": fusion.REVISION}
     images = size.steps * size.batch * size.bag
     area = (size.image_size / 64 / size.stem_stride) ** 2
     return Job(
         f"clinical/{networks.slug(name)}/{seed}",
         _train,
-        {"arm": name, "seed": seed, **sizes, "stem_stride": size.stem_stride, "revision": revision},
+        {"arm": name, "seed": seed, **sizes, "stem_stride": size.stem_stride, "revision": REVISIONS},
         {"images": cohort.pixels(run, "ultrasound", size.image_size)},
         {
             "places": learnt.rows.index.to_numpy(),
