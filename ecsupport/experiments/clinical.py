@@ -145,7 +145,7 @@ def scores(run: Run, job: Job) -> Job:
     return Job(
         f"scores/{job.name}",
         _score,
-        {"masks": MASKS, "revision": 1},
+        {"masks": MASKS, "strength": missingness.STRENGTH, "revision": 1},
         {"trained": job, "images": cohort.pixels(run, networks.POOL_OF[decide], size.image_size)},
         {
             "places": tested.rows.index.to_numpy(),
