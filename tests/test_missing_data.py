@@ -148,6 +148,7 @@ def test_the_losses_are_those_of_the_text():
     taught = ((single.fused - multi.fused) ** 2).mean()
     torch.testing.assert_close(found["to_single"], taught + 4 * divergence)
     torch.testing.assert_close(found["to_multi"], ((multi.image - single.image) ** 2).mean())
+    assert all(torch.isfinite(term) and term >= 0 for term in found.values())
     torch.testing.assert_close(found["multi"], functional.cross_entropy(multi.logits, labels))
 
 
@@ -274,6 +275,7 @@ def test_jobs_of_a_run():
     np.testing.assert_array_equal(np.sort(told, axis=0), np.sort(shuffled, axis=0))
     learnt, decide = (set(clinical.patients(RUN, which).rows["patient_id"]) for which in ("train", "extended"))
     assert learnt.isdisjoint(decide)
+    assert np.bincount(clinical.patients(RUN, "train").label).tolist() == [RUN.profile.clinical.patients] * 2
 
 
 def test_areas_are_those_of_the_masked_scores_and_agree_with_delong():

@@ -29,14 +29,16 @@ KEYS = ("arm", "rate", "steps", "seed")
 
 def patients(part: str) -> dict[str, np.ndarray]:
     """Images of a part of the tuning patients, whose each is, and labels and covariates by patient."""
-    first, of_pool, each = classifiers.PARTS[part]
+    size, (first, of_pool, each) = profiles.load("laptop").clinical, classifiers.PARTS[part]
+    if part == "train":
+        of_pool = dict.fromkeys(of_pool, size.patients)
     names = [phantom.patient_id(pool, first + n) for pool, count in of_pool.items() for n in range(count)]
     rows = pd.DataFrame({
         "image": [f"{classifiers.VERSION}/{name}/us/0" for name in names], "patient_id": names, "source": "tuning",
     })  # fmt: skip
-    exchanged = profiles.load("laptop").clinical.exchanged
-    table = covariates.exchanged(covariates.of_patients(rows), exchanged, generator("tuning", part, "exchanged"))
-    image, label = classifiers.images(part)
+    rng = generator("tuning", part, "exchanged")
+    table = covariates.exchanged(covariates.of_patients(rows), size.exchanged, rng)
+    image, label = classifiers.images(first, of_pool, each)
     return {
         "image": image,
         "patient": np.repeat(np.arange(len(names)), each),

@@ -9,6 +9,7 @@ table chose the rates of `laptop`, and its spread between seeds the smallest eff
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,11 +33,10 @@ PARTS = {  # first patient of each class, patients of each class, images a patie
 KEYS = ("network", "rate", "teacher_rate", "steps", "seed")
 
 
-def images(part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 64, 64) uint8 of a part and their labels (N,)."""
-    first, patients, each = PARTS[part]
+def images(first: int, patients: Mapping[str, int], each: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 64, 64) uint8 of some patients, as in PARTS, and their labels (N,)."""
     rows = [(pool, first + n, i) for pool, count in patients.items() for n in range(count) for i in range(each)]
-    shown = progress.bar(rows, part)
+    shown = progress.bar(rows, "images")
     pixels = [phantom.render(VERSION, phantom.patient_id(pool, n), i, "us", SIZE) for pool, n, i in shown]
     return np.stack(pixels), np.array([pool == "tuning_carcinoma" for pool, _, _ in rows], np.int64)
 
@@ -101,9 +101,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         content = {}
         for part, names in (("train", ("image", "label")), ("validation", ("validation_image", "validation_label"))):
-            content |= dict(zip(names, images(part), strict=True))
+            content |= dict(zip(names, images(*PARTS[part]), strict=True))
         content["real"] = np.ones(len(content["label"]), bool)
-        content["test"], content["test_label"] = images("test")
+        content["test"], content["test_label"] = images(*PARTS["test"])
         np.savez(Path(folder) / "images.npz", **content)
         made = grid.fill(TABLE, KEYS, wanted, trained, o.at_once, Path(folder) / "images.npz", o.device)
     print(

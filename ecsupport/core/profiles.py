@@ -151,7 +151,8 @@ class DesignSize:
 class ClinicalSize:
     """Missing clinical data: bags of `bag` images of `batch` patients a step, `rate` the highest learning rate.
 
-    exchanged: share of phantoms' covariates that are exchanged between patients, so that they do not suffice alone
+    patients: of each class of phantoms from whom is learnt, at most, and exchanged: share of phantoms' covariates that
+    are exchanged between patients, so that neither images nor covariates suffice alone
     """
 
     image_size: int
@@ -160,6 +161,7 @@ class ClinicalSize:
     bag: int
     steps: int
     rate: float
+    patients: int
     exchanged: float
     seeds: tuple[int, ...]
 

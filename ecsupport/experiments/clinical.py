@@ -80,6 +80,10 @@ def patients(run: Run, which: str) -> Patients:
     pool = networks.POOL_OF.get(which, "ultrasound")
     rows = cohort.pool(run, pool)
     rows = rows[(rows["modality"] == "us") & (rows["split"] == which)]
+    if which == "train" and run.cohort is None:
+        target = manifest.target(rows, run.profile.task)
+        number = rows["patient_id"].groupby(target).transform(lambda of: pd.factorize(of)[0])
+        rows = rows[number < run.profile.clinical.patients]
     who, _ = pd.factorize(rows["patient_id"])
     label = manifest.target(rows, run.profile.task).groupby(who).max().to_numpy(np.int64)
     if run.cohort is None:

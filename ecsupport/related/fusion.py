@@ -55,7 +55,7 @@ class Fusion(nn.Module):
         self.slope, self.offset, self.absent, self.prompt = (
             nn.Parameter(torch.zeros(covariates, DIM)) for _ in range(4)
         )
-        self.mix = Layer(DIM, DIM, 2, Attention)
+        self.mix, self.norm = Layer(DIM, DIM, 2, Attention), nn.LayerNorm(DIM)
         self.multi_head, self.single_head = nn.Linear(DIM, 2), nn.Linear(DIM, 2)
         self.register_buffer("centre", torch.zeros(covariates))
         self.register_buffer("scale", torch.ones(covariates))
@@ -98,7 +98,7 @@ class Fusion(nn.Module):
 
     def _branch(self, image: torch.Tensor, tokens: torch.Tensor, head: nn.Module) -> Branch:
         x = torch.cat([image[:, None], tokens], dim=1)  # (B, 1 + K, DIM)
-        x = self.mix(x[:, None], 1)[:, 0]  # (B, 1, 1 + K, DIM) and back: one pixel position
+        x = self.norm(self.mix(x[:, None], 1)[:, 0])  # (B, 1, 1 + K, DIM) and back: one pixel position
         return Branch(head(x.mean(dim=1)), x.mean(dim=1), x[:, 0])
 
 
