@@ -15,7 +15,7 @@ from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
 from ecsupport.evaluation.auc import auc_interval
-from ecsupport.experiments import catalogue, clinical
+from ecsupport.experiments import catalogue, clinical, difficulty
 from ecsupport.paper.published import RELATED, load_claims, load_numbers
 from ecsupport.related import bag_training, bidirectional, fusion, missingness
 from ecsupport.related.bidirectional import ARMS, BOTH, IMAGES, NONE, ONE_WAY
@@ -58,6 +58,8 @@ def test_on_what_missingness_depends():
 
     assert abs(gap("at random", age, age)) < 1 and gap("by age", age, age) > 8
     assert abs(gap("at random", label, label)) < 0.05 and gap("by diagnosis", label.astype(float), label) > 0.3
+    unknown = missingness.ranks("by age", np.full(50, np.nan), 1, RNG)  # nobody's age is known
+    np.testing.assert_array_equal(np.sort(unknown[:, 0]), np.arange(50) / 50)
     with pytest.raises(ValueError, match="mechanism 'by luck' is unknown"):
         missingness.ranks("by luck", age, 1, RNG)
 
@@ -276,6 +278,15 @@ def test_jobs_of_a_run():
     learnt, decide = (set(clinical.patients(RUN, which).rows["patient_id"]) for which in ("train", "extended"))
     assert learnt.isdisjoint(decide)
     assert np.bincount(clinical.patients(RUN, "train").label).tolist() == [RUN.profile.clinical.patients] * 2
+
+
+def test_paper_tries_what_laptop_tries_on_the_pools_of_the_difficulties():
+    laptop, paper = (Run(profiles.load(name)) for name in ("laptop", "paper"))
+    of = [{which: job.key for which, job in clinical.trained(run).items()} for run in (laptop, paper)]
+    assert of[0] == of[1]
+    harder = difficulty.trained(laptop)["harder", "LSNet", 42].inputs["ultrasound"]
+    assert clinical.trained(laptop)[BOTH, 42].inputs["images"].name == harder.name
+    assert clinical.trained(laptop)[BOTH, 42].inputs["images"].key == harder.key
 
 
 def test_areas_are_those_of_the_masked_scores_and_agree_with_delong():

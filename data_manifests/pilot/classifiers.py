@@ -33,11 +33,11 @@ PARTS = {  # first patient of each class, patients of each class, images a patie
 KEYS = ("network", "rate", "teacher_rate", "steps", "seed")
 
 
-def images(first: int, patients: Mapping[str, int], each: int) -> tuple[np.ndarray, np.ndarray]:
+def images(first: int, patients: Mapping[str, int], each: int, version: str = VERSION) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 64, 64) uint8 of some patients, as in PARTS, and their labels (N,)."""
     rows = [(pool, first + n, i) for pool, count in patients.items() for n in range(count) for i in range(each)]
     shown = progress.bar(rows, "images")
-    pixels = [phantom.render(VERSION, phantom.patient_id(pool, n), i, "us", SIZE) for pool, n, i in shown]
+    pixels = [phantom.render(version, phantom.patient_id(pool, n), i, "us", SIZE) for pool, n, i in shown]
     return np.stack(pixels), np.array([pool == "tuning_carcinoma" for pool, _, _ in rows], np.int64)
 
 

@@ -21,7 +21,7 @@ from ecsupport.core.training import reproducible
 from ecsupport.evaluation.classification import METRICS
 from ecsupport.evaluation.components import Spread, crossed
 from ecsupport.evaluation.pseudo_values import pseudo_values
-from ecsupport.experiments import cohort, networks
+from ecsupport.experiments import cohort, difficulty, networks
 from ecsupport.related import bag_training, bidirectional, fusion, missingness
 from ecsupport.related.bidirectional import ARMS
 from ecsupport.related.missingness import KINDS, MECHANISMS, RATES
@@ -35,9 +35,9 @@ REVISIONS = {
 MASKS = 20
 READING = 0.0004  # minutes that one core takes for a patient under all conditions
 SPEED = 112.0  # images of 64 pixels that one core trains on in a second, at stem stride 1
+HARDER = "harder"  # of `difficulty.VERSIONS`
 AREA = METRICS.index("roc_auc")
-LOGISTIC, INDICATOR = "covariates alone", "missing values alone"
-ALONE = (LOGISTIC, INDICATOR)  # readings that need no network
+LOGISTIC, INDICATOR = "covariates alone", "missing values alone"  # readings that need no network
 FILE = "areas.npz"
 Score = Callable[[np.ndarray], np.ndarray]
 
@@ -68,17 +68,26 @@ class Patients(NamedTuple):
     table: pd.DataFrame
 
 
+def whose(run: Run) -> Run:
+    """The run whose patients these are: of own images itself, else of harder phantoms, on which no image suffices."""
+    return run if run.cohort else difficulty.runs(run)[HARDER]
+
+
+def _named(run: Run, job: Job) -> Job:
+    return job if run.cohort else difficulty.named(run, whose(run), HARDER, job)
+
+
 def known(run: Run) -> bool:
     """Whether anything clinical is known of the patients: of phantoms always, of own images where columns say so."""
-    rows = cohort.rows(run)
+    rows = cohort.rows(run) if run.cohort else pd.DataFrame()
     return run.cohort is None or bool(rows.reindex(columns=list(covariates.NAMES)).notna().any(axis=None))
 
 
 @cohort.once
 def patients(run: Run, which: str) -> Patients:
     """Ultrasound patients of `train`, or of those who decide (`networks.deciding`), phantoms' covariates weakened."""
-    pool = networks.POOL_OF.get(which, "ultrasound")
-    rows = cohort.pool(run, pool)
+    run = whose(run)
+    rows = cohort.pool(run, networks.POOL_OF.get(which, "ultrasound"))
     rows = rows[(rows["modality"] == "us") & (rows["split"] == which)]
     if which == "train" and run.cohort is None:
         target = manifest.target(rows, run.profile.task)
@@ -98,19 +107,19 @@ def trained(run: Run) -> dict[tuple[str, int], Job]:
     """The arms by name and seed; none where nothing clinical is known."""
     if not known(run):
         return {}
-    return {(name, seed): _trained(run, name, seed) for name in ARMS for seed in run.profile.clinical.seeds}
+    return {(name, seed): _trained(run, name, seed) for name in ARMS for seed in whose(run).profile.clinical.seeds}
 
 
 def _trained(run: Run, name: str, seed: int) -> Job:
-    size, learnt = run.profile.clinical, patients(run, "train")
+    size, learnt = whose(run).profile.clinical, patients(run, "train")
     sizes = {"batch": size.batch, "bag": size.bag, "steps": size.steps, "rate": size.rate}
     images = size.steps * size.batch * size.bag
     area = (size.image_size / 64 / size.stem_stride) ** 2
-    return Job(
+    job = Job(
         f"clinical/{networks.slug(name)}/{seed}",
         _train,
         {"arm": name, "seed": seed, **sizes, "stem_stride": size.stem_stride, "revision": REVISIONS},
-        {"images": cohort.pixels(run, "ultrasound", size.image_size)},
+        {"images": cohort.pixels(whose(run), "ultrasound", size.image_size)},
         {
             "places": learnt.rows.index.to_numpy(),
             "patient": learnt.rows["who"].to_numpy(np.int64),
@@ -122,6 +131,7 @@ def _trained(run: Run, name: str, seed: int) -> Job:
         device=run.profile.device,
         archived=(bag_training.HISTORY,),
     )
+    return _named(run, job)
 
 
 def _values(of: Patients, name: str, seed: int) -> np.ndarray:
@@ -142,15 +152,15 @@ def _train(folder: Path, job: Job) -> None:
 
 def scores(run: Run, job: Job) -> Job:
     """Pseudo-values of the AUC of each reading under every condition: `areas.npz`, by name (C, P) float16."""
-    size, decide = run.profile.clinical, networks.deciding(run)
+    size, decide = whose(run).profile.clinical, networks.deciding(run)
     tested = patients(run, decide)
     name, seed = job.recipe["arm"], job.recipe["seed"]
     network = size.bag * len(tested.label) / SPEED / 120 * (size.image_size / 64 / size.stem_stride) ** 2
-    return Job(
+    found = Job(
         f"scores/{job.name}",
         _score,
         {"masks": MASKS, "strength": missingness.STRENGTH, "revision": 1},
-        {"trained": job, "images": cohort.pixels(run, networks.POOL_OF[decide], size.image_size)},
+        {"trained": job, "images": cohort.pixels(whose(run), networks.POOL_OF[decide], size.image_size)},
         {
             "places": tested.rows.index.to_numpy(),
             "patient": tested.rows["who"].to_numpy(np.int64),
@@ -162,6 +172,7 @@ def scores(run: Run, job: Job) -> Job:
         device=run.profile.device,
         archived=("*",),
     )
+    return _named(run, found)
 
 
 def _score(folder: Path, job: Job) -> None:

@@ -49,7 +49,7 @@ def runs(run: Run) -> dict[str, Run]:
 def trained(run: Run) -> dict[tuple[str, str, int], Job]:
     """The networks by difficulty, name and seed."""
     return {
-        (difficulty, name, seed): _named(run, one, difficulty, _of(one, f"{name} {difficulty}", NETWORKS[name], seed))
+        (difficulty, name, seed): named(run, one, difficulty, _of(one, f"{name} {difficulty}", NETWORKS[name], seed))
         for difficulty, one in runs(run).items()
         for name in NETWORKS
         for seed in one.profile.screening.ablation_seeds[:SEEDS]
@@ -62,8 +62,8 @@ def _of(run: Run, name: str, changes: Mapping[str, Any], seed: int) -> Job:
     return replace(job, name=f"difficulty/{short}/{seed}")
 
 
-def _named(run: Run, of: Run, difficulty: str, job: Job) -> Job:
-    """A job of `of`, where its pools are not the run's own with names of their own."""
+def named(run: Run, of: Run, difficulty: str, job: Job) -> Job:
+    """A job of `of`, the run of a difficulty, where its pools are not the run's own with names of their own."""
     if run.cohort is None and of.profile.cohort == run.profile.cohort:
         return job
     own = f"pixels/{networks.slug(difficulty)}-"
@@ -80,7 +80,7 @@ def scores(run: Run) -> dict[tuple[str, str, int], Job]:
     """What each says of unseen patients of its own difficulty: the jobs that notebook 11 reads."""
     of = runs(run)
     return {
-        (difficulty, *which): _named(run, of[difficulty], difficulty, networks.scores(of[difficulty], job))
+        (difficulty, *which): named(run, of[difficulty], difficulty, networks.scores(of[difficulty], job))
         for (difficulty, *which), job in trained(run).items()
     }
 

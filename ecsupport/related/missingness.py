@@ -22,7 +22,8 @@ def ranks(mechanism: str, driver: np.ndarray, covariates: int, rng: np.random.Ge
         raise ValueError(f"mechanism {mechanism!r} is unknown, expected one of {', '.join(MECHANISMS)}")
     latent = rng.normal(size=(len(driver), covariates))
     if mechanism != "at random":
-        centred = np.nan_to_num(driver - np.nanmean(driver))
+        known = ~np.isnan(driver)
+        centred = np.where(known, driver - (driver[known].mean() if known.any() else 0.0), 0.0)
         latent -= STRENGTH * (centred / (centred.std() or 1.0))[:, None]
     return latent.argsort(axis=0).argsort(axis=0) / len(driver)
 

@@ -85,13 +85,15 @@ class Results:
         *,
         no_images: bool = False,
         phantoms: bool = False,
+        of: str = "",
     ) -> None:
         """Write `<name>.png` with a line of provenance below it, and what it draws beside it as `<name>.csv`.
 
         `no_images`: the picture is drawn from the paper's numbers or from simulated ones, and from no image.
-        `phantoms`: it is drawn from phantoms also where the run is about own images.
+        `phantoms`: it is drawn from phantoms also where the run is about own images.  `of`: name of the images behind
+        it, where they are others than the run's.
         """
-        _add_footer(figure, self._footer(no_images, phantoms))
+        _add_footer(figure, self._footer(no_images, phantoms, of))
         self._csv(data, name, "data", caption)
         shown = figure.dpi
         figure.set_dpi(DPI)  # at which letters have other widths
@@ -202,12 +204,12 @@ class Results:
             frame.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
         self.add(self.run.figures / f"{name}.csv", kind, caption)
 
-    def _footer(self, no_images: bool, phantoms: bool) -> str:
+    def _footer(self, no_images: bool, phantoms: bool, of: str) -> str:
         if no_images:
             return f"{self.notebook.name} · no image of this cohort is behind this picture"
         run = Run(self.run.profile) if phantoms else self.run
         kind = [] if run.cohort else ["phantom images, not patients"]
-        return " · ".join([cohort_name(run), run.profile.name, self.notebook.name, *kind])
+        return " · ".join([of or cohort_name(run), run.profile.name, self.notebook.name, *kind])
 
 
 def results_file(run: Run, notebook: str) -> Path:
