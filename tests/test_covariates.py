@@ -1,5 +1,6 @@
 """Clinical covariates: of phantoms or of a manifest, in stated ranges; how they are weakened; what a mistake says."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,8 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.experiments import clinical, cohort
+from ecsupport.reporting import clinical_plots, clinical_tables, ledger
+from ecsupport.reporting.results import Results
 from ecsupport.screening.selection import area
 
 RUN = Run(profiles.load("smoke"))
@@ -86,6 +89,19 @@ def test_a_mistake_is_named_with_its_row_and_remedy(own, columns, message):
         own_manifest.read(own(**columns))
 
 
+def without_clinical_data(run):
+    """Notebook 12 says what it lacks, with tables and pictures of nothing."""
+    table = clinical_tables.by_rate(clinical.Outcomes(run))
+    assert table.empty and clinical_tables.at_a_glance(table).empty
+    assert "The manifest holds no clinical data" in clinical_tables.in_words(table, run)
+    figure = clinical_plots.by_rate(table, "whole records", "of nobody")
+    figure.draw_without_rendering()
+    plt.close(figure)
+    results = Results(run, "12_missing_clinical_data")
+    clinical_tables.estimate(results, clinical.Outcomes(run))
+    assert set(clinical_tables.verdicts(results)["verdict"]) == {ledger.NOT_ASSESSABLE}
+
+
 def test_images_depend_on_no_covariate_and_networks_do(own, tmp_path, monkeypatch):
     """Pools of images are the same with and without; only with is anything clinical trained."""
     run = Run(RUN.profile, own())
@@ -100,6 +116,8 @@ def test_images_depend_on_no_covariate_and_networks_do(own, tmp_path, monkeypatc
         with cohort.asked(run, rows):
             jobs = clinical.read(run)
             found[name] = cohort.pixels(run, "ultrasound", 64).key, len(jobs)
+            if not columns:
+                without_clinical_data(run)
             table = clinical.patients(run, "train").table
     assert found["with"][0] == found["without"][0]
     assert found["without"][1] == 0 and found["with"][1] == 2 * len(clinical.ARMS)

@@ -43,7 +43,7 @@ def by_rate(outcomes: Outcomes) -> pd.DataFrame:
                     for rate in sorted({condition.rate for condition in CONDITIONS}):
                         of = found[at(rate, kind, mechanism)]
                         rows.append((reading, kind, mechanism, rate, of.estimate, of.low, of.high, of.scope))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("rate", "auc", "low", "high"), float))
 
 
 def at_a_glance(table: pd.DataFrame) -> pd.DataFrame:
