@@ -18,7 +18,7 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run, load
 from ecsupport.evaluation.calibration import slope_and_intercept
 from ecsupport.evaluation.classification import metrics
-from ecsupport.experiments import archive, catalogue, cohort, difficulty, networks, translators
+from ecsupport.experiments import archive, catalogue, clinical, cohort, difficulty, networks, translators
 from ecsupport.screening import training as screening
 from ecsupport.translation import training as translation
 from ecsupport.translation.inference import translate
@@ -131,6 +131,8 @@ def test_nothing_is_trained_or_selected_on_the_patients_who_decide(every):
     elsewhere = of_designs.copy()
     for which in difficulty.VERSIONS:
         of_one = {name for name in every if name.startswith("scores/difficulty/") and f"-{which}/" in name}
+        if which == clinical.HARDER:
+            of_one |= {name for name in every if name.startswith("scores/clinical/")}
         decide(every, f"pixels/{which}-extended/64", of_one)
         elsewhere |= of_one
     decide(every, "pixels/extended/64", {n for n in every if n.startswith(("scores/", "floor/"))} - elsewhere)
