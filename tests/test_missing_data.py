@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ecsupport.backbone import learner
 from ecsupport.core import profiles
 from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
@@ -84,12 +85,25 @@ def test_pooling_is_gated_attention_whatever_the_order_and_repetition():
 def test_values_are_standardised_by_those_that_are_known():
     values = RNG.normal(50, 10, (200, COVARIATES)).astype(np.float32)
     values[RNG.random(values.shape) < 0.3] = np.nan
-    values[:, 2] = 7  # of everybody the same
     net = network()
     net.standardise(torch.tensor(values))
     np.testing.assert_allclose(net.centre, np.nanmean(values, axis=0), rtol=1e-5)
-    np.testing.assert_allclose(net.scale[:2], np.nanstd(values, axis=0)[:2], rtol=1e-5)
-    assert net.scale[2] == 1
+    np.testing.assert_allclose(net.scale, np.nanstd(values, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("of_all", [np.nan, 7.0])
+def test_of_what_nothing_was_learnt_nothing_is_believed(of_all):
+    """A covariate that no training patient has, or all alike, counts as missing where it turns up later."""
+    values = RNG.normal(50, 10, (200, COVARIATES)).astype(np.float32)
+    values[:, 2] = of_all
+    net, arm = network().eval(), ARMS[BOTH]
+    net.standardise(torch.tensor(values))
+    image, later = net.embed(bags()), np.full((4, COVARIATES), np.nan, np.float32)
+    later[:, 2] = 65
+    np.testing.assert_array_equal(
+        bag_training.scores(net, arm, image, later), bag_training.scores(net, arm, image, np.full_like(later, np.nan))
+    )
+    torch.testing.assert_close(net.tokens(torch.tensor(later)), net.tokens(torch.full((4, COVARIATES), torch.nan)))
 
 
 def test_what_stands_for_a_missing_value():
@@ -155,17 +169,30 @@ def test_the_losses_are_those_of_the_text():
 
 
 @pytest.mark.parametrize(
-    ("term", "pulled", "still"), [("to_single", "single_head", "multi_head"), ("to_multi", "slope", "prompt")]
+    ("term", "pulled", "still"),
+    [
+        ("to_single", ("single_head", "prompt"), ("multi_head", "slope", "offset", "absent")),
+        ("to_multi", ("slope", "offset", "absent"), ("single_head", "multi_head", "prompt")),
+    ],
 )
-def test_each_direction_pulls_the_branch_that_learns_and_leaves_its_teacher_alone(term, pulled, still):
-    net, found = terms(ARMS[BOTH])
-    found[term].backward()
+def test_each_direction_pulls_the_branch_that_learns_and_spares_what_its_teacher_alone_has(term, pulled, still):
+    net, values = network(), torch.randn(4, COVARIATES, generator=torch_generator("values"))
+    values[0, 1] = torch.nan
+    bidirectional.losses(net, ARMS[BOTH], bags(), values, torch.tensor([1, 1, 0, 0]), 1.0)[term].backward()
 
     def moved(name):
-        of = [part.grad for n, part in net.named_parameters() if n.startswith(name)]
+        of = [part.grad for n, part in net.named_parameters() if n.split(".")[0] == name]
         return any(grad is not None and grad.abs().sum() > 0 for grad in of)
 
-    assert moved(pulled) and not moved(still)
+    assert [name for name in (*pulled, *still) if moved(name)] == list(pulled)
+
+
+def test_tokens_and_prompt_are_not_drawn_to_zero():
+    net = network()
+    names = {id(part): name for name, part in net.named_parameters()}
+    decayed = {names[id(p)] for group in learner.groups(net, 0.1) if group["weight_decay"] for p in group["params"]}
+    assert decayed.isdisjoint({"slope", "offset", "absent", "prompt"})
+    assert {"project.weight", "encoder.stem.0.weight", "multi_head.weight"} <= decayed
 
 
 def test_distillation_begins_gently():
@@ -272,9 +299,11 @@ def test_jobs_of_a_run():
     assert len({job.key for job in every.values()}) == len(every)
     names = [job.name for job in catalogue.of_notebook(RUN, "12_missing_clinical_data")]
     assert len(names) == len(set(names)) == 2 * len(every)
-    told, shuffled = (every[name, 42].given["values"] for name in (BOTH, bidirectional.SHUFFLED))
-    assert not np.array_equal(told, shuffled)
-    np.testing.assert_array_equal(np.sort(told, axis=0), np.sort(shuffled, axis=0))
+    pair = [every[name, 42] for name in (BOTH, bidirectional.SHUFFLED)]
+    for jobs in (pair, [clinical.scores(RUN, job) for job in pair]):  # of those who learn, and of those who decide
+        told, shuffled = (job.given["values"] for job in jobs)
+        assert (told != shuffled).any(axis=1).mean() > 0.9
+        np.testing.assert_array_equal(*(rows[np.lexsort(rows.T)] for rows in (told, shuffled)))  # whole records
     learnt, decide = (set(clinical.patients(RUN, which).rows["patient_id"]) for which in ("train", "extended"))
     assert learnt.isdisjoint(decide)
     assert np.bincount(clinical.patients(RUN, "train").label).tolist() == [RUN.profile.clinical.patients] * 2

@@ -15,11 +15,12 @@ WARM_UP = 0.1  # of a schedule
 def groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Parameter groups of AdamW: weight decay on kernels and matrices alone, simulators apart for their own rate.
 
-    Norms and biases are not drawn to zero: it would weaken what a norm has to restore, and regularises nothing.
+    Norms, biases and learnt tokens are not drawn to zero: it would weaken what a norm has to restore, and regularises
+    nothing.
     """
     found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        found.setdefault(("simulator" in name, parameter.ndim > 1), []).append(parameter)
+        found.setdefault(("simulator" in name, parameter.ndim > 1 and name.endswith("weight")), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay if kernels else 0.0, "simulators": simulators}
         for (simulators, kernels), parameters in found.items()

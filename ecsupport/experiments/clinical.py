@@ -24,7 +24,7 @@ from ecsupport.evaluation.pseudo_values import pseudo_values
 from ecsupport.experiments import cohort, difficulty, networks
 from ecsupport.related import bag_training, bidirectional, fusion, missingness
 from ecsupport.related.bidirectional import ARMS
-from ecsupport.related.missingness import KINDS, MECHANISMS, RATES
+from ecsupport.related.missingness import BY_AGE, BY_DIAGNOSIS, KINDS, MECHANISMS, RATES
 
 REVISIONS = {
     "training": bag_training.REVISION,
@@ -159,7 +159,7 @@ def scores(run: Run, job: Job) -> Job:
     found = Job(
         f"scores/{job.name}",
         _score,
-        {"masks": MASKS, "strength": missingness.STRENGTH, "revision": 1},
+        {"masks": MASKS, "strength": missingness.STRENGTH, "conditions": [list(c) for c in CONDITIONS], "revision": 1},
         {"trained": job, "images": cohort.pixels(whose(run), networks.POOL_OF[decide], size.image_size)},
         {
             "places": tested.rows.index.to_numpy(),
@@ -205,7 +205,7 @@ def areas(score: Score, values: np.ndarray, label: np.ndarray, age: np.ndarray) 
 
 def masked(values: np.ndarray, condition: Condition, label: np.ndarray, age: np.ndarray) -> Iterator[np.ndarray]:
     """The values under MASKS masks of a condition; one mask where all masks are the same."""
-    driver = {"by age": age, "by diagnosis": label.astype(float)}.get(condition.mechanism, label)
+    driver = {BY_AGE: age, BY_DIAGNOSIS: label.astype(float)}.get(condition.mechanism, label)
     columns = 1 if condition.kind == KINDS[0] else values.shape[1]
     for number in range(MASKS if 0 < condition.rate < 1 else 1):
         rng = generator("clinical", condition.kind, condition.mechanism, "mask", number)  # of every rate: nested
@@ -252,6 +252,20 @@ class Outcomes:
         for reading, score in ((LOGISTIC, logistic(patients(self.run, "train"))), (INDICATOR, gaps)):
             found[reading] = [areas(score, values, self.tested.label, age)]
         return {reading: np.stack(rows) for reading, rows in found.items()}
+
+    @cached_property
+    def mechanisms(self) -> tuple[str, ...]:
+        """Of missingness, as far as what they depend on is known of those who decide."""
+        aged = self.tested.table["age"].notna().any()
+        return tuple(name for name in MECHANISMS if aged or name != BY_AGE)
+
+    @cached_property
+    def telling(self) -> str:
+        """Where values that are missing from the manifest tell the class by themselves, how well; else empty."""
+        found = self.area(INDICATOR, at(0.0))
+        if found.low <= 0.5 <= found.high:
+            return ""
+        return f"which values the manifest lacks tells the class by itself, with an AUC of {found.estimate:.2f}"
 
     def area(self, reading: str, condition: Condition, less: tuple[str, Condition] | None = None) -> Area:
         """An AUC, or how much higher it is than that of `less`; two trainings of one seed are a pair."""

@@ -127,5 +127,5 @@ def scores(network: Fusion, arm: Arm, image: torch.Tensor, values: np.ndarray, f
     if multi is None or single is None:
         logits = single if multi is None else multi
     else:
-        logits = torch.where(given.isnan().all(dim=1, keepdim=True), single, multi)
+        logits = torch.where(network.usable(given).isnan().all(dim=1, keepdim=True), single, multi)
     return logits.softmax(dim=-1)[:, 1].double().cpu().numpy()

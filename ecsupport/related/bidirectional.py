@@ -1,9 +1,10 @@
 """Bidirectional distillation between a multi-modal and a single-modal branch, and what it is compared with.
 
 Published (arXiv 2401.01553): knowledge flows both ways. Our reconstruction: the losses,
-    L = CE(M) + CE(S) + to_single [mse(h_S, sg h_M) + T^2 KL(sg p_M || p_S)] + to_multi mse(u_M, sg u_S),
-with h the fused state, u the image token's output, p the probabilities, sg a stopped gradient, mse a mean over
-entries; both weights rise over the first tenth of the steps.
+    L = CE(M) + CE(S) + ramp to_single [mse(h_S, sg h_M) + T^2 KL(sg p_M || p_S)] + ramp to_multi mse(u_M, sg u_S),
+with h the fused state, u the image token's output, p the probabilities, sg a stopped gradient, and mse the mean over
+patients and entries. The ramp rises from 0 to 1 over the first tenth of the steps. The branches share encoder and
+transformer layer: a stopped gradient spares what the teaching branch alone has, and what its own pass would change.
 """
 
 from dataclasses import dataclass
@@ -44,13 +45,13 @@ class Arm:
 
 BOTH, IMAGES = "bidirectional", "images alone"
 ONE_WAY, NONE, DROPOUT = "multi-modal to single-modal only", "no distillation", "modality dropout"
-ZERO, MEAN, SHUFFLED = "zero fill", "mean fill", "shuffled covariates"
+MULTI, ZERO, MEAN, SHUFFLED = "multi-modal alone", "zero fill", "mean fill", "shuffled covariates"
 ARMS = {
     BOTH: Arm(to_single=1.0, to_multi=1.0),
     ONE_WAY: Arm(to_single=1.0),
     NONE: Arm(),
     DROPOUT: Arm(single=False, records=0.5),
-    "multi-modal alone": Arm(single=False, readings=((ZERO, "zero"), (MEAN, "mean"))),
+    MULTI: Arm(single=False, readings=((MULTI, "token"), (ZERO, "zero"), (MEAN, "mean"))),
     IMAGES: Arm(multi=False),
     SHUFFLED: Arm(to_single=1.0, to_multi=1.0, shuffled=True),
 }

@@ -59,14 +59,23 @@ class Fusion(nn.Module):
         self.multi_head, self.single_head = nn.Linear(DIM, 2), nn.Linear(DIM, 2)
         self.register_buffer("centre", torch.zeros(covariates))
         self.register_buffer("scale", torch.ones(covariates))
+        self.register_buffer("learnt", torch.ones(covariates, dtype=torch.bool))
 
     def standardise(self, values: torch.Tensor) -> None:
-        """Learn mean and standard deviation of the training patients' values (P, K), NaN left out."""
+        """Learn mean and standard deviation of the training patients' values (P, K), NaN left out.
+
+        A covariate of which they have no value, or all the same, counts as missing in everybody from then on.
+        """
         known = ~values.isnan()
         count = known.sum(dim=0).clamp(min=1)
         self.centre = values.nan_to_num().sum(dim=0) / count
         spread = torch.where(known, values - self.centre, 0.0).square().sum(dim=0) / count
-        self.scale = torch.where(spread > 0, spread.sqrt(), 1.0)
+        self.learnt = spread > 0
+        self.scale = torch.where(self.learnt, spread.sqrt(), 1.0)
+
+    def usable(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (B, K) of covariates of which something was learnt, NaN in place of the others."""
+        return values.masked_fill(~self.learnt, torch.nan)
 
     def embed(self, bags: torch.Tensor) -> torch.Tensor:
         """Image token (B, DIM) of bags (B, n, 1, S, S) float32 in [-1, 1]."""
@@ -76,11 +85,12 @@ class Fusion(nn.Module):
     def tokens(self, values: torch.Tensor, fill: str = "token") -> torch.Tensor:
         """Clinical tokens (B, K, DIM) of values (B, K), NaN where missing.
 
-        fill: what stands for a missing value: a `token` of its own, learnt as what is added to that of the mean; no
-        signal (`zero`); or the token of the training patients' `mean`. ValueError for another word.
+        fill: what stands for a missing value: a `token` of its own, learnt as what is added to that of the mean; a
+        token of zeros (`zero`); or the token of the training patients' `mean`. ValueError for another word.
         """
         if fill not in FILLS:
             raise ValueError(f"fill {fill!r} is unknown, expected one of {', '.join(FILLS)}")
+        values = self.usable(values)
         missing = values.isnan()[..., None]  # (B, K, 1)
         standard = ((values - self.centre) / self.scale).nan_to_num()[..., None]  # (B, K, 1)
         known = self.offset + self.slope * standard  # (B, K, DIM), of a missing value the mean's

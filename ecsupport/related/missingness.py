@@ -8,7 +8,7 @@ missing at every higher one, and the masks of all mechanisms have the same size.
 import numpy as np
 
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-MECHANISMS = ("at random", "by age", "by diagnosis")
+MECHANISMS = AT_RANDOM, BY_AGE, BY_DIAGNOSIS = "at random", "by age", "by diagnosis"
 KINDS = ("whole records", "single values")
 STRENGTH = 1.0  # of age or diagnosis, in standard deviations of the noise beside one of theirs
 
@@ -21,7 +21,7 @@ def ranks(mechanism: str, driver: np.ndarray, covariates: int, rng: np.random.Ge
     if mechanism not in MECHANISMS:
         raise ValueError(f"mechanism {mechanism!r} is unknown, expected one of {', '.join(MECHANISMS)}")
     latent = rng.normal(size=(len(driver), covariates))
-    if mechanism != "at random":
+    if mechanism != AT_RANDOM:
         known = ~np.isnan(driver)
         centred = np.where(known, driver - (driver[known].mean() if known.any() else 0.0), 0.0)
         latent -= STRENGTH * (centred / (centred.std() or 1.0))[:, None]
