@@ -122,3 +122,21 @@ def test_images_depend_on_no_covariate_and_networks_do(own, tmp_path, monkeypatc
     assert found["with"][0] == found["without"][0]
     assert found["without"][1] == 0 and found["with"][1] == 2 * len(clinical.ARMS)
     assert table["age"].tolist() == [20 + patients.index(who) for who in table.index]
+
+
+def test_where_gaps_tell_the_class_or_no_age_is_known_notebook_12_says_so(monkeypatch):
+    """Of 40 patients only the ill have a bleeding noted: the gap is a classifier, and no claim is tested."""
+    label = np.arange(40) % 2
+    table = pd.DataFrame(np.nan, index=range(40), columns=list(covariates.NAMES))
+    for filled, telling in ((np.ones(40), False), (np.where(label == 1, 1.0, np.nan), True)):
+        of = clinical.Patients(pd.DataFrame(), label, table.assign(bleeding=filled))
+        outcomes = clinical.Outcomes(RUN)
+        monkeypatch.setattr(clinical.Outcomes, "tested", of)
+        gap = clinical.areas(clinical.gaps, covariates.values(of.table), label, of.table["age"].to_numpy())
+        monkeypatch.setattr(clinical.Outcomes, "areas", {clinical.INDICATOR: gap[None]})
+        assert bool(outcomes.telling) == telling
+        assert "by age" not in outcomes.mechanisms and len(outcomes.mechanisms) == 2
+        assert set(clinical_tables.by_rate(outcomes)["mechanism"]) == set(outcomes.mechanisms)
+    results = Results(RUN, "12_missing_clinical_data")
+    clinical_tables.estimate(results, outcomes)
+    assert all("tells the class by itself" in row["note"] for row in results.estimates)

@@ -34,6 +34,18 @@ def facts(rows, seed=0):
     })  # fmt: skip
 
 
+def test_covariates_whose_gaps_tell_the_class_or_whose_unit_is_odd():
+    rows = cohort()
+    plain = rows.assign(age=np.where(np.arange(120) % 5, 60.0, np.nan), endometrial_thickness_mm=9.0)
+    assert found(plain).empty  # missing, but of both classes alike
+    some = np.where((rows["label"] == 1) | (np.arange(120) % 10 == 0), 35.0, np.nan)
+    told = found(rows.assign(ca125_u_ml=some, endometrial_thickness_mm=0.9))
+    assert list(told.index) == ["ca125_u_ml is missing unevenly", "endometrial_thickness_mm is small"]
+    assert told["patients"].tolist() == [np.isnan(some).sum(), 120]
+    assert "its absence tells the class" in told["meaning"].iloc[0]
+    assert "perhaps centimetres" in told["meaning"].iloc[1]
+
+
 def found(rows, told=None, ignored=()):
     return noticed(rows, facts(rows) if told is None else told, ignored).set_index("what")
 

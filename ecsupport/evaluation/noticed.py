@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.tree import DecisionTreeClassifier
 
+from ecsupport.cohort.covariates import NAMES
 from ecsupport.cohort.manifest import PLACES, in_cohort
 from ecsupport.core.tables import canonical
 from ecsupport.evaluation.auc import auc_interval
@@ -23,6 +24,7 @@ TOLD = 0.55  # AUC above which the lower limit must lie, so that no trivial diff
 FOLDERS = 10  # from so many on, a folder may be a patient
 SMALL = 16  # times fewer pixels than usual: a thumbnail
 FEW = 30  # patients of a class; with fewer, even a test without a miss leaves sensitivity below .89 open
+THICKNESS, THIN = "endometrial_thickness_mm", 2.0  # a median that few clinics have
 COLUMNS = ("what", "images", "patients", "example", "meaning")
 Note = tuple[str, pd.Index, str, str]  # what, rows, example, meaning
 
@@ -35,7 +37,7 @@ def noticed(rows: pd.DataFrame, facts: pd.DataFrame | None = None, ignored: Sequ
     """
     rows = rows.reset_index(drop=True)
     notes = [("a column that nothing reads", rows.index[:0], name, "it is ignored") for name in ignored]
-    notes += [*_of_names(rows), *_of_classes(rows), *_of_test_patients(rows)]
+    notes += [*_of_names(rows), *_of_classes(rows), *_of_test_patients(rows), *_of_covariates(rows)]
     if facts is not None:
         facts = facts.reset_index(drop=True)
         notes += [*_of_pictures(rows, facts), *_of_duplicates(rows, facts), *_of_shortcuts(rows, facts)]
@@ -131,6 +133,22 @@ def _of_test_patients(rows: pd.DataFrame) -> Iterator[Note]:
             limit = 0.025 ** (1 / count) if count else 0.0  # Clopper-Pearson, no error in `count` patients
             meaning = f"without a single error the interval of {rate} still begins at {limit:.2f}"
             yield f"fewer than {FEW} test patients with label {label} ({name})", of.index, "", meaning
+
+
+def _of_covariates(rows: pd.DataFrame) -> Iterator[Note]:
+    """Clinical values whose absence tells the class, and a thickness that looks like centimetres."""
+    names = [name for name in NAMES if name in rows]
+    us = rows[(rows["modality"] == "us") & in_cohort(rows)]
+    us = us.assign(**us.groupby("patient_id")[names].transform("first")).drop_duplicates("patient_id")
+    for name in names:
+        absent = us[name].isna()
+        if 0 < absent.sum() < len(us) and us["label"].nunique() > 1:
+            area = auc_interval(us["label"], absent.astype(float))
+            if max(area.low, 1 - area.high) > TOLD:
+                auc = max(area.auc, 1 - area.auc)
+                yield f"{name} is missing unevenly", us.index[absent], "", f"its absence tells the class, AUC {auc:.2f}"
+    if THICKNESS in us and (middle := us[THICKNESS].median()) < THIN:
+        yield f"{THICKNESS} is small", us.index[us[THICKNESS] < THIN], "", f"median {middle:.1f}: perhaps centimetres"
 
 
 def _of_pictures(rows: pd.DataFrame, facts: pd.DataFrame) -> Iterator[Note]:

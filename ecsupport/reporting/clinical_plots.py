@@ -22,13 +22,12 @@ DRAWN = {  # reading: colour, line, mark
 
 def by_rate(table: pd.DataFrame, kind: str, title: str) -> Figure:
     """One panel a mechanism; the band is the 95 % interval of bidirectional distillation. table: of `by_rate`."""
-    figure, axes = plt.subplots(1, len(MECHANISMS), figsize=(style.WIDE, 2.9), sharex=True, sharey=True)
-    for axis, mechanism in zip(axes, MECHANISMS, strict=True):
+    mechanisms = [name for name in MECHANISMS if name in set(table["mechanism"])] or MECHANISMS
+    figure, axes = plt.subplots(1, len(mechanisms), figsize=(style.WIDE, 2.9), sharex=True, sharey=True)
+    for axis, mechanism in zip(axes, mechanisms, strict=True):
         rows = table[(table["kind"] == kind) & (table["mechanism"] == mechanism)]
         for reading, (colour, line, mark) in DRAWN.items():
             of = rows[rows["reading"] == reading].sort_values("rate")
-            if reading == INDICATOR and mechanism != MECHANISMS[-1]:
-                continue  # elsewhere the gap tells nothing
             axis.plot(of["rate"], of["auc"], ls=line, marker=mark, ms=4, lw=1.4, color=colour, label=reading)
             if reading == BOTH:
                 axis.fill_between(of["rate"], of["low"], of["high"], color=colour, alpha=0.15, lw=0)
