@@ -16,13 +16,16 @@ def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Te
     return pixels[:, None].contiguous(memory_format=torch.channels_last)  # (N, S, S) -> (N, 1, S, S)
 
 
-def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    images: torch.Tensor, generator: torch.Generator, smallest_crop: float = SMALLEST_CROP
+) -> torch.Tensor:
     """Each image flipped left to right or not, cropped to .8 to 1 of its side, its contrast and grey level changed.
 
-    images: (B, 1, H, W) float32 in [-1, 1]; the generator is of the CPU. Returns the same shape and range.
+    images: (B, 1, H, W) float32 in [-1, 1]; the generator is of the CPU;  smallest_crop: of the side,
+    1 where nothing may be cropped. Returns the same shape and range.
     """
     chance = torch.rand(6, len(images), generator=generator).to(images.device)
-    scale = SMALLEST_CROP + (1 - SMALLEST_CROP) * chance[0]
+    scale = smallest_crop + (1 - smallest_crop) * chance[0]
     flip = torch.where(chance[1] < 0.5, -1.0, 1.0)
     shift = (1 - scale) * (2 * chance[2:4] - 1)  # (2, B): keeps the crop inside the image
     none = torch.zeros_like(scale)

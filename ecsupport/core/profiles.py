@@ -167,6 +167,22 @@ class ClinicalSize:
 
 
 @dataclass(frozen=True)
+class MultitaskSize:
+    """Multitask self-distillation: `steps` of `batch` labelled images, `rate` the highest learning rate.
+
+    percents: of patients whose labels are known, of those whose labels may be known at all
+    """
+
+    image_size: int
+    stem_stride: int
+    batch: int
+    steps: int
+    rate: float
+    percents: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Profile:
     """One run's sizes. `task` selects the endpoint, `image_size` is the side in pixels, `threads` the CPU threads.
 
@@ -188,6 +204,7 @@ class Profile:
     screening: ScreeningSize
     design: DesignSize
     clinical: ClinicalSize
+    multitask: MultitaskSize
 
 
 def names() -> list[str]:

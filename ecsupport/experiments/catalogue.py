@@ -21,6 +21,7 @@ READ = {  # the function of this room that names the jobs a notebook reads; othe
     "06_ablations": "keys.read_ablations",
     "11_design_on_trial": "design_jobs.read",
     "12_missing_clinical_data": "clinical.read",
+    "13_multitask_self_distillation": "multitask.read",
 }
 
 

@@ -15,7 +15,7 @@ from ecsupport.core.jobs import Job
 STAGES = (  # by the first word of a job's name; all others are measured last
     ("images", ("pixels", "pictures")),
     ("translators", ("translator", "translations", "instrument", "floor")),
-    ("networks", ("screening", "downstream", "design", "difficulty", "clinical", "scores")),
+    ("networks", ("screening", "downstream", "design", "difficulty", "clinical", "tissue", "multitask", "scores")),
     ("measures", ()),
 )
 ENOUGH = 20.0  # minutes of one core: a unit of that much work is not made longer

@@ -1,0 +1,269 @@
+"""Multitask self-distillation as jobs: teachers and students by share of labels, and what they are worth (notebook 13).
+
+A share of labels is one of patients. A quarter of them stay unlabelled at every share, as in the published study, where
+845 of 3,257 scans are; the labels of the others are known in one order, so that what is known at one share is known at
+every higher one. Patients who are selected or tested on are never among the unlabelled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ecsupport.backbone import mobilevit
+from ecsupport.cohort import manifest, structures, tissue_shares
+from ecsupport.cohort.tissue_shares import TISSUES
+from ecsupport.core.jobs import Job
+from ecsupport.core.pixels import Rows
+from ecsupport.core.profiles import Run
+from ecsupport.core.seeds import generator
+from ecsupport.core.training import reproducible
+from ecsupport.evaluation.classification import METRICS
+from ecsupport.evaluation.components import Spread, crossed
+from ecsupport.evaluation.pseudo_values import pseudo_values
+from ecsupport.experiments import cohort, networks
+from ecsupport.related import dense_attention, multitask_training, self_distillation
+from ecsupport.related.dense_attention import INVASION, PROPORTIONS, TASKS
+
+REVISIONS = {
+    "training": multitask_training.REVISION,
+    "losses": self_distillation.REVISION,
+    "network": dense_attention.REVISION,
+    "mobilevit": mobilevit.REVISION,
+}
+SPEED = 400.0  # images of 64 pixels that one core trains on in a second, at stem stride 2, without teachers
+NEVER = 0.25  # of patients, whose labels are known at no share
+AREA = METRICS.index("roc_auc")
+AUC, ERROR, PREDOMINANT = MEASURES = ("AUC of invasion", "mean squared error", "AUC of the predominant tissue")
+FILE = "pseudo_values.npz"
+
+
+class Images(NamedTuple):
+    """rows: images by their place in their pool, with the column `who`, a patient's number;  label: (N,) by image."""
+
+    rows: pd.DataFrame
+    label: np.ndarray
+
+
+@cohort.once
+def images(run: Run, which: str) -> Images:
+    """Ultrasound images of `train`, or of those who decide (`networks.deciding`)."""
+    rows = cohort.pool(run, networks.POOL_OF.get(which, "ultrasound"))
+    rows = rows[(rows["modality"] == "us") & (rows["split"] == which)]
+    who, _ = pd.factorize(rows["patient_id"])
+    return Images(rows.assign(who=who), manifest.target(rows, run.profile.task).to_numpy(np.int64))
+
+
+def tasks(run: Run) -> tuple[str, ...]:
+    """Which can be learnt and tested: proportions only where own images come with some, of both patients."""
+    if run.cohort is None:
+        return TASKS
+    known = (~np.isnan(_of_manifest(run, which)).any(axis=1) for which in ("train", networks.deciding(run)))
+    return TASKS if all(of.any() for of in known) else (INVASION,)
+
+
+def _of_manifest(run: Run, which: str) -> np.ndarray:
+    """Shares (N, 4) of own images, by image of `images`."""
+    named = cohort.rows(run).drop_duplicates("image").set_index("image")
+    return tissue_shares.of_rows(named.loc[images(run, which).rows["image"]])
+
+
+def _shares(run: Run, which: str) -> tuple[dict[str, Job], dict[str, np.ndarray]]:
+    """Where the proportions of these images stand: measured by a job of phantoms, given of own images."""
+    if run.cohort:
+        return {}, {"proportions": _of_manifest(run, which)}
+    pool, size = networks.POOL_OF.get(which, "ultrasound"), run.profile.multitask.image_size
+    rows = cohort.pool(run, pool)
+    job = Job(
+        f"tissue/{pool}/{size}",
+        _measure,
+        {"size": size, "revision": [structures.REVISION, tissue_shares.REVISION]},
+        given={"rows": rows},
+        minutes=len(rows) / cohort.SPEED / 60 * (size / 64) ** 2,
+    )
+    return {"tissue": job}, {}
+
+
+def _measure(folder: Path, job: Job) -> None:
+    labels = structures.known(job.given["rows"], job.recipe["size"]).labels
+    np.save(folder / "shares.npy", tissue_shares.of_labels(labels))
+
+
+def _proportions(job: Job) -> np.ndarray:
+    """Of the images that a job learns from or tests."""
+    if "proportions" in job.given:
+        return job.given["proportions"]
+    return np.load(job.inputs["tissue"].file("shares.npy"))[job.given["places"]]
+
+
+def labelled(run: Run, percent: int, seed: int) -> np.ndarray:
+    """Which training images have labels at this percentage of patients, (N,) bool: one patient of each class at least.
+
+    Each seed draws its own order of patients, so that who is labelled varies with it.
+    """
+    of = images(run, "train")
+    order = generator("multitask", seed, "labelled").permutation(of.rows["who"].max() + 1)
+    found = np.zeros(len(of.label), bool)
+    for value in (0, 1):
+        who = of.rows["who"].to_numpy()[of.label == value]
+        ranked = order[np.isin(order, who)]
+        count = max(1, round(percent / 100 * (1 - NEVER) * len(ranked)))
+        found |= np.isin(of.rows["who"], ranked[:count]) & (of.label == value)
+    return found
+
+
+def trained(run: Run) -> dict[tuple[int, int], Job]:
+    """By percentage of labels and seed; all networks of both are one job."""
+    size = run.profile.multitask
+    return {(percent, seed): _trained(run, percent, seed) for percent in size.percents for seed in size.seeds}
+
+
+def _trained(run: Run, percent: int, seed: int) -> Job:
+    size, learnt = run.profile.multitask, images(run, "train")
+    area = (size.image_size / 64 * 2 / size.stem_stride) ** 2
+    inputs, given = _shares(run, "train")
+    arms = self_distillation.arms(tasks(run))
+    passes = sum(1 + arm.taught * (multitask_training.UNLABELLED + 1) for arm in arms.values())
+    recipe = {"batch": size.batch, "steps": size.steps, "rate": size.rate, "stem_stride": size.stem_stride}
+    return Job(
+        f"multitask/{percent}/{seed}",
+        _train,
+        {"tasks": list(tasks(run)), "seed": seed, **recipe, "revision": REVISIONS},
+        {"images": cohort.pixels(run, "ultrasound", size.image_size), **inputs},
+        {
+            "places": learnt.rows.index.to_numpy(),
+            "label": learnt.label,
+            "labelled": labelled(run, percent, seed),
+            **given,
+        },
+        minutes=passes * size.steps * size.batch / SPEED / 60 * area,
+        memory=1 + networks.HELD[False] * size.batch * area,
+        device=run.profile.device,
+        archived=tuple(multitask_training.history(name) for name in arms),
+    )
+
+
+def _train(folder: Path, job: Job) -> None:
+    pixels = cohort.open_pool(job.inputs["images"].folder).images
+    image = Rows((pixels, job.given["places"]))
+    arrays = {"image": image, "proportions": _proportions(job)} | {n: job.given[n] for n in ("label", "labelled")}
+    multitask_training.train(folder, arrays, job.recipe, job.device)
+
+
+def scores(run: Run, job: Job) -> Job:
+    """Pseudo-values of every measure of each network: `pseudo_values.npz`, by network and measure (P,) float16."""
+    size, decide = run.profile.multitask, networks.deciding(run)
+    tested = images(run, decide)
+    inputs, given = _shares(run, decide)
+    area = (size.image_size / 64 * 2 / size.stem_stride) ** 2
+    return Job(
+        f"scores/{job.name}",
+        _score,
+        {"revision": 1},
+        {"trained": job, "images": cohort.pixels(run, networks.POOL_OF[decide], size.image_size), **inputs},
+        {
+            "places": tested.rows.index.to_numpy(),
+            "who": tested.rows["who"].to_numpy(np.int64),
+            "label": tested.label,
+            **given,
+        },
+        minutes=len(self_distillation.arms(tasks(run))) * len(tested.label) / SPEED / 120 * area,
+        device=run.profile.device,
+        archived=("*",),
+    )
+
+
+def _score(folder: Path, job: Job) -> None:
+    of, proportions, given = job.inputs["trained"], _proportions(job), job.given
+    image = Rows((cohort.open_pool(job.inputs["images"].folder).images, given["places"]))
+    found = {}
+    with reproducible(1):
+        mean = multitask_training.mean_shares({"proportions": _proportions(of), "labelled": of.given["labelled"]})
+        for name in self_distillation.arms(of.recipe["tasks"]):
+            network = multitask_training.restore(of.folder, of.recipe, name, len(TISSUES), job.device)
+            told = multitask_training.predict(network, image, job.device)
+            if INVASION in told:
+                found[f"{name}/{AUC}"] = pseudo_values(given["label"], told[INVASION][None], given["who"])[0][0, :, AREA]
+            if PROPORTIONS in told:
+                of_measures = of_proportions(told[PROPORTIONS], proportions, mean, given["who"])
+                found |= {f"{name}/{measure}": psi for measure, psi in of_measures.items()}
+    np.savez_compressed(folder / FILE, **{name: psi.astype(np.float16) for name, psi in found.items()})
+
+
+def of_proportions(told: np.ndarray, true: np.ndarray, mean: np.ndarray, who: np.ndarray) -> dict[str, np.ndarray]:
+    """Pseudo-values (P,) of both measures of proportions, over the patients of whom some are known.
+
+    told, true: (N, K), rows of NaN in `true` where unknown;  mean: (K,), against which a tissue is predominant
+    The AUC is the mean over the tissues that are predominant in some images and not in all of them.
+    """
+    known = ~np.isnan(true).any(axis=1)
+    told, true, (_, who) = told[known], true[known], np.unique(who[known], return_inverse=True)
+    ratio = np.maximum(mean, self_distillation.LEAST)
+    predominant = (true / ratio).argmax(axis=1)
+    score = told / ratio / (told / ratio).sum(axis=1, keepdims=True)
+    areas = []
+    for tissue in range(true.shape[1]):
+        of = (predominant == tissue).astype(int)
+        if min(len(set(who[of == 1])), len(set(who[of == 0]))) > 1:  # without one patient it is still defined
+            areas.append(pseudo_values(of, score[None, :, tissue], who)[0][0, :, AREA])
+    square = ((told - true) ** 2).mean(axis=1)
+    by_patient = np.bincount(who, square - square.mean())  # what each adds to the mean over images
+    found = {ERROR: square.mean() + by_patient * len(by_patient) / len(square)}
+    return found | ({PREDOMINANT: np.mean(areas, axis=0)} if areas else {})
+
+
+def read(run: Run) -> list[Job]:
+    """The jobs that notebook 13 reads."""
+    jobs = trained(run).values()
+    return [*jobs, *(scores(run, job) for job in jobs)]
+
+
+class Measured(NamedTuple):
+    """A measure, or a comparison of two, with its 95 % interval, its spread and what it speaks about."""
+
+    estimate: float
+    low: float
+    high: float
+    spread: Spread
+    scope: str
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Every measure by network and percentage of labels, on the images of those who decide."""
+
+    run: Run
+
+    @cached_property
+    def found(self) -> Mapping[tuple[str, int, str], np.ndarray]:
+        """Pseudo-values (S, P) by network, percentage and measure."""
+        rows: dict[tuple[str, int, str], list[np.ndarray]] = {}
+        for (percent, _), job in trained(self.run).items():
+            with np.load(scores(self.run, job).file(FILE)) as made:
+                for key in made.files:
+                    name, measure = key.split("/")
+                    rows.setdefault((name, percent, measure), []).append(made[key].astype(float))
+        return {key: np.stack(psi) for key, psi in rows.items()}
+
+    def measured(
+        self, name: str, percent: int, measure: str, against: tuple[str, int] | None = None, relative: bool = False
+    ) -> Measured:
+        """A measure, or by how much it is higher than that of `against`, where `relative` as a share of that.
+
+        Trainings of one seed are a pair. A ratio's error is that of psi_a - (a / b) psi_b over b. KeyError where there
+        is no such network or measure.
+        """
+        psi = self.found[name, percent, measure]
+        estimate = float(psi.mean())
+        if against:
+            other = self.found[*against, measure]
+            base = float(other.mean()) if relative else 1.0
+            ratio = estimate / base if relative else 1.0
+            psi = (psi - ratio * other) / base
+            estimate = ratio - 1 if relative else float(psi.mean())
+        spread, scope = crossed(psi)
+        return Measured(estimate, *spread.interval(estimate), spread, scope)

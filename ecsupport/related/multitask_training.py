@@ -1,0 +1,141 @@
+"""Training of the teachers and students of one seed and share of labels, and what they say of images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ecsupport.backbone.inputs import augment, to_input
+from ecsupport.backbone.learner import Learner, rate
+from ecsupport.core import progress, training
+from ecsupport.core.artefacts import replacing
+from ecsupport.core.errors import UserError
+from ecsupport.core.seeds import generator
+from ecsupport.related import dense_attention, self_distillation
+from ecsupport.related.dense_attention import INVASION, PROPORTIONS, DenseAttention
+from ecsupport.related.self_distillation import Arm, Truth
+
+REVISION = 1
+EVERY = 10  # steps that a history keeps
+DECAY = 0.05
+UNLABELLED = 0.5  # unlabelled images in a step, to one with labels
+SCORED = 128  # images in one pass
+
+
+def weights(arm: str) -> str:
+    """The file of a network's weights."""
+    return f"{arm.replace(' ', '-')}.safetensors"
+
+
+def history(arm: str) -> str:
+    """The file of a network's losses."""
+    return f"{arm.replace(' ', '-')}.csv"
+
+
+def train(folder: Path, arrays: Mapping[str, Any], recipe: Mapping[str, Any], device: str = "cpu") -> None:
+    """Train every arm into `folder`, teachers first, the last step's weights; a killed run goes on at the network.
+
+    arrays: image (N, S, S) uint8; label (N,) 0 or 1; proportions (N, K) float32, rows of NaN where unknown; labelled
+    (N,) bool: neither label nor proportions of the others are looked at.  recipe: tasks, seed, batch, steps, rate,
+    stem_stride
+    UserError for a class without labelled images, and for a task of proportions that no labelled image has;
+    TrainingError at the first loss that is not a finite number.
+    """
+    labelled, known = arrays["labelled"], ~np.isnan(arrays["proportions"]).any(axis=1)
+    for value, word in ((0, "negative"), (1, "positive")):
+        if not (labelled & (arrays["label"] == value)).any():
+            raise UserError(f"there is no {word} labelled training image (label {value}). Both classes are needed")
+    if PROPORTIONS in recipe["tasks"] and not (labelled & known).any():
+        raise UserError("no labelled training image has proportions of tissues. Learn invasion alone")
+    teachers: list[DenseAttention] = []
+    with training.reproducible(1):
+        for name, arm in self_distillation.arms(recipe["tasks"]).items():
+            if not (folder / weights(name)).is_file():
+                _train_one(folder, name, arm, arrays, recipe, teachers, device)
+            if not arm.taught:
+                teachers.append(restore(folder, recipe, name, arrays["proportions"].shape[1], device))
+
+
+def _train_one(
+    folder: Path,
+    name: str,
+    arm: Arm,
+    arrays: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    teachers: Sequence[DenseAttention],
+    device: str,
+) -> None:
+    tissues, steps = arrays["proportions"].shape[1], recipe["steps"]
+    start = training.torch_generator("multitask", recipe["seed"])
+    network = dense_attention.build(arm.tasks, tissues, recipe["stem_stride"], start)
+    learner, mean, terms = Learner(network, recipe["rate"], DECAY, training.device(device)), mean_shares(arrays), {}
+    for step in progress.bar(range(steps), name, steps):
+        images, truth, unlabelled = _batch(arrays, mean, recipe, step, device)
+        learner.set_rate(rate(recipe["rate"], step + 1, steps))
+        found = self_distillation.losses(
+            learner.begin(), arm, images, truth, unlabelled, teachers, (step + 1) / steps
+        )  # fmt: skip
+        sum(found.values()).backward()
+        learner.update()
+        if (step + 1) % EVERY == 0 or step == 0:
+            terms[step + 1] = {term: float(value.detach()) for term, value in found.items()}
+            training.demand_finite(terms[step + 1], step + 1)
+    frame = pd.DataFrame.from_dict(terms, orient="index").rename_axis("step").reset_index()
+    with replacing(folder / history(name)) as path:
+        frame.to_csv(path, index=False, float_format="%.6g")
+    training.save_weights(folder / weights(name), network.state_dict())
+
+
+def mean_shares(arrays: Mapping[str, Any]) -> np.ndarray:
+    """Mean proportions (K,) float32 of the labelled images that have some; equal shares where none has."""
+    shares = arrays["proportions"][arrays["labelled"]]
+    shares = shares[~np.isnan(shares).any(axis=1)]
+    equal = np.full(shares.shape[1], 1 / shares.shape[1], np.float32)
+    return shares.mean(axis=0, dtype=np.float64).astype(np.float32) if len(shares) else equal
+
+
+def _batch(
+    arrays: Mapping[str, Any], mean: np.ndarray, recipe: Mapping[str, Any], step: int, device: str
+) -> tuple[torch.Tensor, Truth, torch.Tensor]:
+    """Labelled images of a step, as many positive as negative ones, what is known of them, and unlabelled images.
+
+    Images are not cropped: the shares of the view would change.
+    """
+    rng, half = generator("multitask", recipe["seed"], "batch", step), recipe["batch"] // 2
+    label, labelled = arrays["label"], arrays["labelled"]
+    places = np.concatenate([
+        rng.choice(np.flatnonzero(labelled & (label == value)), count)
+        for value, count in ((1, half), (0, recipe["batch"] - half))
+    ])  # fmt: skip
+    others = np.flatnonzero(~labelled)
+    others = rng.choice(others, round(UNLABELLED * recipe["batch"]) if len(others) else 0)
+    order = training.torch_generator("multitask", recipe["seed"], "augment", step)
+    every = augment(to_input(arrays["image"][np.concatenate([places, others])], device), order, smallest_crop=1.0)
+    invasion, shares, usual = (
+        torch.from_numpy(np.asarray(of, np.float32)).to(device)
+        for of in (label[places], arrays["proportions"][places], mean)
+    )
+    return every[: len(places)], Truth(invasion, shares, usual), every[len(places) :]
+
+
+def restore(folder: Path, recipe: Mapping[str, Any], arm: str, tissues: int, device: str = "cpu") -> DenseAttention:
+    """A trained network of a made job, in eval mode."""
+    tasks = self_distillation.arms(recipe["tasks"])[arm].tasks
+    network = dense_attention.build(tasks, tissues, recipe["stem_stride"], training.torch_generator("multitask"))
+    network.load_state_dict(training.load_weights(folder / weights(arm)))
+    return network.to(training.device(device)).eval()
+
+
+@torch.inference_mode()
+def predict(network: DenseAttention, images: np.ndarray, device: str = "cpu") -> dict[str, np.ndarray]:
+    """Probability of the positive class (N,) and proportions (N, K) float64, as far as it has those tasks."""
+    found: dict[str, list[np.ndarray]] = {}
+    for begin in range(0, len(images), SCORED):
+        outputs = network(to_input(images[begin : begin + SCORED], device))
+        for task, logits in outputs.items():
+            shares = logits.sigmoid() if task == INVASION else logits.softmax(dim=-1)
+            found.setdefault(task, []).append(shares.double().cpu().numpy())
+    return {task: np.concatenate(parts) for task, parts in found.items()}

@@ -1,0 +1,151 @@
+"""Self-distillation of a multitask network: a student of the same size learns from it and from two single-task ones.
+
+Published (SD-MdaNet; Chen and Zhang, Med Phys 2024;51:1738): those three teachers, a loss of its own for proportions,
+and distillation on images with labels and without. Our reconstruction: the formulae. With y the class, q* the true and
+q the predicted proportions, r their ratio to the mean proportions, scaled to add up to 1:
+    L_invasion = BCE(y, p),    L_proportions = KL(q* || q) + |q - q*|^2 + CE(argmax r*, r) / 2,
+    L = L_invasion + L_proportions + labelled D + unlabelled u D',    D = sum_task sum_t w_t KL(teacher t || student).
+Teachers weigh softmax_t(-loss_t) on an image with labels, softmax_t(-entropy_t) on one without; the latter's part u
+rises from 0 to 1 over all steps. The predominant tissue is the one with the largest ratio: in every view the largest
+share is that of the surroundings.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from ecsupport.related.dense_attention import INVASION, PROPORTIONS, TASKS, DenseAttention
+
+REVISION = 1
+PREDOMINANT = 0.5  # weight of the predominant tissue in the loss of proportions
+LEAST = 0.001  # of a mean proportion: a tissue that is never seen is never predominant
+Outputs = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is trained: its tasks, and the weights of distillation on labelled and on unlabelled images."""
+
+    tasks: tuple[str, ...]
+    labelled: float = 0.0
+    unlabelled: float = 0.0
+
+    @property
+    def taught(self) -> bool:
+        """Whether it has teachers."""
+        return bool(self.labelled or self.unlabelled)
+
+
+ALONE = {task: f"{task} alone" for task in TASKS}
+MULTITASK, ON_LABELLED, SELF = "multitask", "distilled on labelled images", "self-distilled"
+
+
+def arms(tasks: Sequence[str] = TASKS) -> dict[str, Arm]:
+    """The networks, teachers first; of one task alone there is no multitask network among them."""
+    every = tuple(tasks)
+    teachers = {ALONE[task]: Arm((task,)) for task in every} | ({MULTITASK: Arm(every)} if len(every) > 1 else {})
+    return teachers | {ON_LABELLED: Arm(every, labelled=1.0), SELF: Arm(every, labelled=1.0, unlabelled=0.5)}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of images: invasion (B,) float32, 0 or 1; proportions (B, K) float32, rows of NaN where unknown;
+
+    mean: (K,) float32, the mean proportions of the labelled training images
+    """
+
+    invasion: torch.Tensor
+    proportions: torch.Tensor
+    mean: torch.Tensor
+
+
+def relative(log_shares: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Logarithm (B, K) of shares against their mean (K,), scaled to add up to 1."""
+    return (log_shares - mean.clamp(min=LEAST).log()).log_softmax(dim=-1)
+
+
+def by_image(outputs: Outputs, truth: Truth) -> dict[str, torch.Tensor]:
+    """Each task's loss of every image, (B,); 0 where its proportions are not known."""
+    found = {}
+    if INVASION in outputs:
+        found[INVASION] = functional.binary_cross_entropy_with_logits(
+            outputs[INVASION], truth.invasion, reduction="none"
+        )
+    if PROPORTIONS in outputs:
+        known = ~truth.proportions.isnan().any(dim=-1)
+        shares = truth.proportions.nan_to_num(1 / truth.proportions.shape[1])
+        log_q = outputs[PROPORTIONS].log_softmax(dim=-1)
+        divergence = functional.kl_div(log_q, shares, reduction="none").sum(dim=-1)
+        square = (log_q.exp() - shares).square().sum(dim=-1)
+        predominant = (shares / truth.mean.clamp(min=LEAST)).argmax(dim=-1)
+        cross = functional.nll_loss(relative(log_q, truth.mean), predominant, reduction="none")
+        found[PROPORTIONS] = known * (divergence + square + PREDOMINANT * cross)
+    return found
+
+
+def divergence(teacher: Outputs, student: Outputs, task: str) -> torch.Tensor:
+    """KL(teacher || student) of a task's distribution by image, (B,)."""
+    p, q = (_log_shares(outputs[task], task) for outputs in (teacher, student))
+    return functional.kl_div(q, p, reduction="none", log_target=True).sum(dim=-1)
+
+
+def entropy(outputs: Outputs, task: str) -> torch.Tensor:
+    """Entropy of a task's distribution by image, (B,)."""
+    log_p = _log_shares(outputs[task], task)
+    return -(log_p.exp() * log_p).sum(dim=-1)
+
+
+def _log_shares(logits: torch.Tensor, task: str) -> torch.Tensor:
+    """Logarithm of the probabilities: (B,) -> (B, 2) of invasion, (B, K) of proportions."""
+    if task == INVASION:
+        return torch.stack([functional.logsigmoid(-logits), functional.logsigmoid(logits)], dim=-1)  # (B,) -> (B, 2)
+    return logits.log_softmax(dim=-1)
+
+
+def distilled(student: Outputs, teachers: Sequence[Outputs], truth: Truth | None) -> torch.Tensor:
+    """The mean over images of what the student is to learn from its teachers, over all tasks.
+
+    truth: of labelled images; None where teachers weigh by their entropy.
+    """
+    total = torch.zeros(())
+    for task in student:
+        of_task = [outputs for outputs in teachers if task in outputs]
+        doubt = [entropy(outputs, task) if truth is None else by_image(outputs, truth)[task] for outputs in of_task]
+        weight = torch.stack(doubt).neg().softmax(dim=0).detach()  # (teachers, B)
+        apart = torch.stack([divergence(outputs, student, task) for outputs in of_task])  # (teachers, B)
+        total = total + (weight * apart).sum(dim=0).mean()
+    return total
+
+
+def losses(
+    network: DenseAttention,
+    arm: Arm,
+    images: torch.Tensor,
+    truth: Truth,
+    unlabelled: torch.Tensor,
+    teachers: Sequence[DenseAttention] = (),
+    done: float = 1.0,
+) -> dict[str, torch.Tensor]:
+    """The terms of an arm's loss by name, weighed: their sum is what is minimised.
+
+    images: (B, 1, S, S) with labels, unlabelled: (U, 1, S, S) without, U = 0 where there are none;  teachers: in eval
+    mode, never moved;  done: share of the steps, in [0, 1]
+    """
+    images_of = [images, unlabelled] if arm.unlabelled and len(unlabelled) else [images]
+    every, first = torch.cat(images_of), len(images)
+    outputs = network(every)  # one pass: both kinds of images have the same batch statistics
+    labelled = {task: logits[:first] for task, logits in outputs.items()}
+    terms = {task: loss.mean() for task, loss in by_image(labelled, truth).items()}
+    if not arm.taught:
+        return terms
+    with torch.no_grad():
+        told = [teacher(every) for teacher in teachers]
+    of_labelled = [{task: logits[:first] for task, logits in one.items()} for one in told]
+    terms["labelled"] = arm.labelled * distilled(labelled, of_labelled, truth)
+    if len(images_of) > 1:
+        rest = {task: logits[first:] for task, logits in outputs.items()}
+        of_rest = [{task: logits[first:] for task, logits in one.items()} for one in told]
+        terms["unlabelled"] = done * arm.unlabelled * distilled(rest, of_rest, None)
+    return terms
