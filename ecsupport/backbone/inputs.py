@@ -16,9 +16,7 @@ def to_input(images: np.ndarray, device: torch.device | str = "cpu") -> torch.Te
     return pixels[:, None].contiguous(memory_format=torch.channels_last)  # (N, S, S) -> (N, 1, S, S)
 
 
-def augment(
-    images: torch.Tensor, generator: torch.Generator, smallest_crop: float = SMALLEST_CROP
-) -> torch.Tensor:
+def augment(images: torch.Tensor, generator: torch.Generator, smallest_crop: float = SMALLEST_CROP) -> torch.Tensor:
     """Each image flipped left to right or not, cropped to .8 to 1 of its side, its contrast and grey level changed.
 
     images: (B, 1, H, W) float32 in [-1, 1]; the generator is of the CPU;  smallest_crop: of the side,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ecsupport.cohort import covariates, pictures
+from ecsupport.cohort import covariates, pictures, tissue_shares
 from ecsupport.cohort.manifest import (
     COLUMNS,
     PLACES,
@@ -52,7 +52,11 @@ GUESSES = {  # column -> what people write -> what is meant
     "visible": {**dict.fromkeys(("yes", "y"), "true"), **dict.fromkeys(("no", "n"), "false")},
 }
 GUESSES |= {name: GUESSES["visible"] for name, of in covariates.COVARIATES.items() if of.flag}
-OPTIONAL = (*(column for column in COLUMNS if column not in (*REQUIRED, "source")), *covariates.NAMES)
+OPTIONAL = (
+    *(column for column in COLUMNS if column not in (*REQUIRED, "source")),
+    *covariates.NAMES,
+    *tissue_shares.NAMES,
+)
 SPLIT_WORDS = {"split", "splits", "fold", "folds", "train", "partition", "subset", "holdout"}  # in a column's name
 
 
@@ -60,7 +64,7 @@ SPLIT_WORDS = {"split", "splits", "fold", "folds", "train", "partition", "subset
 class Checked:
     """A manifest that was looked through: its mistakes, its rows, what its pictures tell.
 
-    Rows have `manifest.COLUMNS`, and those covariates (`covariates.COVARIATES`) that the manifest has.
+    Rows have `manifest.COLUMNS`, and those of `covariates.NAMES` and `tissue_shares.NAMES` that the manifest has.
 
     `rows` stand only where nothing is wrong, `facts` (see `pictures.facts`) only where the pictures were decoded.
     """
@@ -91,9 +95,10 @@ def check(path: Path, *, decode: bool, allow_extra: bool = False) -> Checked:
     if not table.numbers:
         table.add("no rows", "Write one row an image", [None])
     frame = pd.DataFrame(table.columns, index=pd.Index(table.numbers, name="row"), dtype="str")
-    clinical = [name for name in covariates.NAMES if name in table.columns]
-    frame = frame.reindex(columns=[*COLUMNS, *clinical], fill_value="").astype("str")
+    further = [name for name in (*covariates.NAMES, *tissue_shares.NAMES) if name in table.columns]
+    frame = frame.reindex(columns=[*COLUMNS, *further], fill_value="").astype("str")
     _check_cells(table, frame)
+    _check_shares(table, frame)
     _check_patients(table, frame)
     files = _check_files(table, frame)
     _check_classes(table, frame)
@@ -110,6 +115,7 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         visible=seen.astype(bool) if seen.notna().all() else seen.astype(object).where(seen.notna(), pd.NA),
         source="file",
         **{name: covariates.read(frame[name]) for name in covariates.NAMES if name in frame},
+        **{name: tissue_shares.read(frame[name]) for name in tissue_shares.NAMES if name in frame},
     ).reset_index(drop=True)
 
 
@@ -146,6 +152,31 @@ def _check_cells(table: Table, frame: pd.DataFrame) -> None:
         _refuse_unknown(table, frame[name], known.notna(), f"is no {of.words}", f"Write {span}, or nothing")
         if known.isna().all() and len(frame) and (frame[name] == "").all():
             table.add("empty for everybody", "Fill the column, or remove it", [None], name)
+
+
+def _check_shares(table: Table, frame: pd.DataFrame) -> None:
+    """Tissues' shares of an image's view: all or none, each in [0, 1], which add up to 1."""
+    names = [name for name in tissue_shares.NAMES if name in frame]
+    if not names:
+        return
+    for name in names:
+        known = tissue_shares.read(frame[name])
+        _refuse_unknown(table, frame[name], known.notna(), "is no share of the view",
+                        "Write 0 to 1 with a decimal point, or nothing")  # fmt: skip
+    if lacking := [name for name in tissue_shares.NAMES if name not in names]:
+        table.add(
+            f"the column is absent, while {names[0]} is there", "Give all four shares, or none", [None], lacking[0]
+        )
+        return
+    shares, empty = frame[names].apply(tissue_shares.read), frame[names] == ""
+    some = empty.any(axis=1) & ~empty.all(axis=1)
+    table.add("some shares of the view are empty", "Fill in all four, or none", frame.index[some], names[0])
+    total = shares.sum(axis=1)
+    for row in frame.index[shares.notna().all(axis=1) & ((total - 1).abs() > tissue_shares.ROUNDED)]:
+        problem = f"the shares of the view add up to {total[row]:.3g}, not 1"
+        table.add(problem, "Measure all four on one mask", [row], names[0])
+    if empty.all(axis=None) and len(frame):
+        table.add("empty for every image", "Fill the column, or remove it", [None], names[0])
 
 
 def _refuse_unknown(table: Table, cells: pd.Series, known: pd.Series, problem: str, remedy: str) -> None:

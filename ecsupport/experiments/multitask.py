@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ecsupport.backbone import mobilevit
 from ecsupport.cohort import manifest, structures, tissue_shares
 from ecsupport.cohort.tissue_shares import TISSUES
+from ecsupport.core import tables
 from ecsupport.core.jobs import Job
 from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
@@ -39,7 +41,7 @@ SPEED = 400.0  # images of 64 pixels that one core trains on in a second, at ste
 NEVER = 0.25  # of patients, whose labels are known at no share
 AREA = METRICS.index("roc_auc")
 AUC, ERROR, PREDOMINANT = MEASURES = ("AUC of invasion", "mean squared error", "AUC of the predominant tissue")
-FILE = "pseudo_values.npz"
+FILE, TABLE = "pseudo_values.npz", "tissues.csv"
 
 
 class Images(NamedTuple):
@@ -143,7 +145,7 @@ def _trained(run: Run, percent: int, seed: int) -> Job:
         minutes=passes * size.steps * size.batch / SPEED / 60 * area,
         memory=1 + networks.HELD[False] * size.batch * area,
         device=run.profile.device,
-        archived=tuple(multitask_training.history(name) for name in arms),
+        archived=(TABLE, *map(multitask_training.history, arms)),
     )
 
 
@@ -152,6 +154,11 @@ def _train(folder: Path, job: Job) -> None:
     image = Rows((pixels, job.given["places"]))
     arrays = {"image": image, "proportions": _proportions(job)} | {n: job.given[n] for n in ("label", "labelled")}
     multitask_training.train(folder, arrays, job.recipe, job.device)
+    mean, known = multitask_training.mean_shares(arrays), arrays["proportions"][arrays["labelled"]]
+    predominant = self_distillation.predominant(torch.from_numpy(known), torch.from_numpy(mean)).numpy()
+    often = [(predominant[~np.isnan(known).any(axis=1)] == tissue).mean() for tissue in range(len(mean))]
+    table = pd.DataFrame({"tissue": list(TISSUES), "mean share of the view": mean, "predominant in": often})
+    table.to_csv(folder / TABLE, index=False, float_format="%.4f")
 
 
 def scores(run: Run, job: Job) -> Job:
@@ -187,7 +194,9 @@ def _score(folder: Path, job: Job) -> None:
             network = multitask_training.restore(of.folder, of.recipe, name, len(TISSUES), job.device)
             told = multitask_training.predict(network, image, job.device)
             if INVASION in told:
-                found[f"{name}/{AUC}"] = pseudo_values(given["label"], told[INVASION][None], given["who"])[0][0, :, AREA]
+                found[f"{name}/{AUC}"] = pseudo_values(given["label"], told[INVASION][None], given["who"])[0][
+                    0, :, AREA
+                ]
             if PROPORTIONS in told:
                 of_measures = of_proportions(told[PROPORTIONS], proportions, mean, given["who"])
                 found |= {f"{name}/{measure}": psi for measure, psi in of_measures.items()}
@@ -197,23 +206,28 @@ def _score(folder: Path, job: Job) -> None:
 def of_proportions(told: np.ndarray, true: np.ndarray, mean: np.ndarray, who: np.ndarray) -> dict[str, np.ndarray]:
     """Pseudo-values (P,) of both measures of proportions, over the patients of whom some are known.
 
-    told, true: (N, K), rows of NaN in `true` where unknown;  mean: (K,), against which a tissue is predominant
+    told: (N, 2, K), shares and probabilities of the predominant tissue;  true: (N, K), rows of NaN where unknown;
+    mean: (K,), against which a tissue is predominant
     The AUC is the mean over the tissues that are predominant in some images and not in all of them.
     """
     known = ~np.isnan(true).any(axis=1)
     told, true, (_, who) = told[known], true[known], np.unique(who[known], return_inverse=True)
-    ratio = np.maximum(mean, self_distillation.LEAST)
-    predominant = (true / ratio).argmax(axis=1)
-    score = told / ratio / (told / ratio).sum(axis=1, keepdims=True)
+    predominant = self_distillation.predominant(torch.from_numpy(true), torch.from_numpy(mean)).numpy()
     areas = []
     for tissue in range(true.shape[1]):
         of = (predominant == tissue).astype(int)
         if min(len(set(who[of == 1])), len(set(who[of == 0]))) > 1:  # without one patient it is still defined
-            areas.append(pseudo_values(of, score[None, :, tissue], who)[0][0, :, AREA])
-    square = ((told - true) ** 2).mean(axis=1)
+            areas.append(pseudo_values(of, told[None, :, 1, tissue], who)[0][0, :, AREA])
+    square = ((told[:, 0] - true) ** 2).mean(axis=1)
     by_patient = np.bincount(who, square - square.mean())  # what each adds to the mean over images
     found = {ERROR: square.mean() + by_patient * len(by_patient) / len(square)}
     return found | ({PREDOMINANT: np.mean(areas, axis=0)} if areas else {})
+
+
+def tissues(run: Run) -> pd.DataFrame:
+    """Mean shares, and how often each tissue is predominant, in images of the first seed with all labels."""
+    size = run.profile.multitask
+    return tables.reread(trained(run)[max(size.percents), size.seeds[0]].file(TABLE))
 
 
 def read(run: Run) -> list[Job]:
@@ -248,6 +262,11 @@ class Outcomes:
                     name, measure = key.split("/")
                     rows.setdefault((name, percent, measure), []).append(made[key].astype(float))
         return {key: np.stack(psi) for key, psi in rows.items()}
+
+    @property
+    def patients(self) -> int:
+        """How many decide."""
+        return int(images(self.run, networks.deciding(self.run)).rows["who"].nunique())
 
     def measured(
         self, name: str, percent: int, measure: str, against: tuple[str, int] | None = None, relative: bool = False

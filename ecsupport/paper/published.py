@@ -28,7 +28,7 @@ RESTS_ON = (TRAINING, BY_CONSTRUCTION, "published", "measured")
 NOTEBOOKS = ("01_data_split", "02_sg_cyclegan_training", "03_fid_kid_evaluation", "04_downstream_utility",
              "05_lsnet_distillation", "06_ablations", "07_bootstrap_cis", "08_screening_metrics",
              "09_sonographer_comparison", "10_published_number_audit")
-OF_RELATED = ("12_missing_clinical_data",)
+OF_RELATED = ("12_missing_clinical_data", "13_multitask_self_distillation")
 
 # suffix -> (factor, units it may stand for)
 _SUFFIXES = {

@@ -64,12 +64,11 @@ class Branch(nn.Module):
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
-        self.attention, self.norm = Reweighted(channels), nn.LayerNorm(channels)
-        self.head = nn.Linear(channels, outputs)
+        self.attention, self.head = Reweighted(channels), nn.Linear(channels, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> (B, outputs)."""
-        return self.head(self.norm(self.attention(x).mean(dim=(2, 3))))
+        return self.head(self.attention(x).mean(dim=(2, 3)))
 
 
 class DenseAttention(nn.Module):
@@ -89,17 +88,23 @@ class DenseAttention(nn.Module):
                 stages += [nn.BatchNorm2d(channels), nn.ReLU(), narrow, nn.AvgPool2d(2)]
                 channels //= 2
         self.main = nn.Sequential(*stages, nn.BatchNorm2d(channels), nn.ReLU())
-        outputs = {INVASION: 1, PROPORTIONS: tissues}
+        outputs = {INVASION: 1, PROPORTIONS: 2 * tissues}
         self.branches = nn.ModuleDict({task: Branch(channels, outputs[task]) for task in TASKS if task in tasks})
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Logits by task, of images (B, 1, S, S) float32 in [-1, 1].
+        """Logits by task, (B, distributions, classes), of images (B, 1, S, S) float32 in [-1, 1].
 
-        invasion: (B,), of the positive class;  proportions: (B, tissues), whose softmax are the shares of the view
+        Their softmax over classes are probabilities.  invasion: (B, 1, 2), of the negative class, which is 0, and of
+        the positive one;  proportions: (B, 2, tissues), the shares of the view, and which tissue is predominant
         """
-        features = self.main(images)
-        found = {task: branch(features) for task, branch in self.branches.items()}
-        return {task: logits[:, 0] if task == INVASION else logits for task, logits in found.items()}
+        features, found = self.main(images), {}
+        for task, branch in self.branches.items():
+            logits = branch(features)
+            if task == INVASION:
+                found[task] = torch.stack([torch.zeros_like(logits), logits], dim=-1)  # (B, 1) -> (B, 1, 2)
+            else:
+                found[task] = logits.unflatten(-1, (2, -1))  # (B, 2 K) -> (B, 2, K)
+        return found
 
 
 def build(tasks: Sequence[str], tissues: int, stem_stride: int, generator: torch.Generator) -> DenseAttention:

@@ -15,7 +15,7 @@ from ecsupport.core.artefacts import replacing
 from ecsupport.core.errors import UserError
 from ecsupport.core.seeds import generator
 from ecsupport.related import dense_attention, self_distillation
-from ecsupport.related.dense_attention import INVASION, PROPORTIONS, DenseAttention
+from ecsupport.related.dense_attention import PROPORTIONS, DenseAttention
 from ecsupport.related.self_distillation import Arm, Truth
 
 REVISION = 1
@@ -38,9 +38,9 @@ def history(arm: str) -> str:
 def train(folder: Path, arrays: Mapping[str, Any], recipe: Mapping[str, Any], device: str = "cpu") -> None:
     """Train every arm into `folder`, teachers first, the last step's weights; a killed run goes on at the network.
 
-    arrays: image (N, S, S) uint8; label (N,) 0 or 1; proportions (N, K) float32, rows of NaN where unknown; labelled
-    (N,) bool: neither label nor proportions of the others are looked at.  recipe: tasks, seed, batch, steps, rate,
-    stem_stride
+    arrays: image (N, S, S) uint8; label (N,) int64, 0 or 1; proportions (N, K) float32, rows of NaN where unknown;
+    labelled (N,) bool: neither label nor proportions of the others are looked at.  recipe: tasks, seed, batch, steps,
+    rate, stem_stride
     UserError for a class without labelled images, and for a task of proportions that no labelled image has;
     TrainingError at the first loss that is not a finite number.
     """
@@ -114,11 +114,8 @@ def _batch(
     others = rng.choice(others, round(UNLABELLED * recipe["batch"]) if len(others) else 0)
     order = training.torch_generator("multitask", recipe["seed"], "augment", step)
     every = augment(to_input(arrays["image"][np.concatenate([places, others])], device), order, smallest_crop=1.0)
-    invasion, shares, usual = (
-        torch.from_numpy(np.asarray(of, np.float32)).to(device)
-        for of in (label[places], arrays["proportions"][places], mean)
-    )
-    return every[: len(places)], Truth(invasion, shares, usual), every[len(places) :]
+    known = (torch.from_numpy(of).to(device) for of in (label[places], arrays["proportions"][places], mean))
+    return every[: len(places)], Truth(*known), every[len(places) :]
 
 
 def restore(folder: Path, recipe: Mapping[str, Any], arm: str, tissues: int, device: str = "cpu") -> DenseAttention:
@@ -131,11 +128,10 @@ def restore(folder: Path, recipe: Mapping[str, Any], arm: str, tissues: int, dev
 
 @torch.inference_mode()
 def predict(network: DenseAttention, images: np.ndarray, device: str = "cpu") -> dict[str, np.ndarray]:
-    """Probability of the positive class (N,) and proportions (N, K) float64, as far as it has those tasks."""
+    """Probabilities by task as in `DenseAttention.forward`, (N, distributions, classes) float64."""
     found: dict[str, list[np.ndarray]] = {}
     for begin in range(0, len(images), SCORED):
         outputs = network(to_input(images[begin : begin + SCORED], device))
         for task, logits in outputs.items():
-            shares = logits.sigmoid() if task == INVASION else logits.softmax(dim=-1)
-            found.setdefault(task, []).append(shares.double().cpu().numpy())
+            found.setdefault(task, []).append(logits.softmax(dim=-1).double().cpu().numpy())
     return {task: np.concatenate(parts) for task, parts in found.items()}

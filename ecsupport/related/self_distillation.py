@@ -1,13 +1,14 @@
 """Self-distillation of a multitask network: a student of the same size learns from it and from two single-task ones.
 
-Published (SD-MdaNet; Chen and Zhang, Med Phys 2024;51:1738): those three teachers, a loss of its own for proportions,
-and distillation on images with labels and without. Our reconstruction: the formulae. With y the class, q* the true and
-q the predicted proportions, r their ratio to the mean proportions, scaled to add up to 1:
-    L_invasion = BCE(y, p),    L_proportions = KL(q* || q) + |q - q*|^2 + CE(argmax r*, r) / 2,
+Published (SD-MdaNet; Chen and Zhang, Med Phys 2024;51:1738): those three teachers, a loss that blends classification
+and regression, and distillation on images with labels and without. Our reconstruction: the formulae. With y the class
+and p its probability, q* the true and q the predicted proportions, k the predominant tissue and c its probabilities:
+    L_invasion = CE(y, p),    L_proportions = KL(q* || q) + |q - q*|^2 + CE(k, c) / 2,
     L = L_invasion + L_proportions + labelled D + unlabelled u D',    D = sum_task sum_t w_t KL(teacher t || student).
 Teachers weigh softmax_t(-loss_t) on an image with labels, softmax_t(-entropy_t) on one without; the latter's part u
-rises from 0 to 1 over all steps. The predominant tissue is the one with the largest ratio: in every view the largest
-share is that of the surroundings.
+rises from 0 to 1 over all steps. The predominant tissue is the one whose share is largest against its mean share: in
+every view the largest share is that of the surroundings. It has outputs of its own: read off q, it would pull the
+shares away from the true ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ def arms(tasks: Sequence[str] = TASKS) -> dict[str, Arm]:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of images: invasion (B,) float32, 0 or 1; proportions (B, K) float32, rows of NaN where unknown;
+    """What is known of images: invasion (B,) int64, 0 or 1; proportions (B, K) float32, rows of NaN where unknown;
 
     mean: (K,) float32, the mean proportions of the labelled training images
     """
@@ -61,47 +62,38 @@ class Truth:
     mean: torch.Tensor
 
 
-def relative(log_shares: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """Logarithm (B, K) of shares against their mean (K,), scaled to add up to 1."""
-    return (log_shares - mean.clamp(min=LEAST).log()).log_softmax(dim=-1)
+def predominant(shares: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Which tissue (B,) has the largest ratio of its share (B, K) to the mean (K,)."""
+    return (shares / mean.clamp(min=LEAST)).argmax(dim=-1)
 
 
 def by_image(outputs: Outputs, truth: Truth) -> dict[str, torch.Tensor]:
     """Each task's loss of every image, (B,); 0 where its proportions are not known."""
     found = {}
     if INVASION in outputs:
-        found[INVASION] = functional.binary_cross_entropy_with_logits(
-            outputs[INVASION], truth.invasion, reduction="none"
-        )
+        log_p = outputs[INVASION][:, 0].log_softmax(dim=-1)  # (B, 2)
+        found[INVASION] = functional.nll_loss(log_p, truth.invasion, reduction="none")
     if PROPORTIONS in outputs:
         known = ~truth.proportions.isnan().any(dim=-1)
         shares = truth.proportions.nan_to_num(1 / truth.proportions.shape[1])
-        log_q = outputs[PROPORTIONS].log_softmax(dim=-1)
-        divergence = functional.kl_div(log_q, shares, reduction="none").sum(dim=-1)
+        log_q, log_c = outputs[PROPORTIONS].log_softmax(dim=-1).unbind(dim=1)  # (B, K) each
+        apart = functional.kl_div(log_q, shares, reduction="none").sum(dim=-1)
         square = (log_q.exp() - shares).square().sum(dim=-1)
-        predominant = (shares / truth.mean.clamp(min=LEAST)).argmax(dim=-1)
-        cross = functional.nll_loss(relative(log_q, truth.mean), predominant, reduction="none")
-        found[PROPORTIONS] = known * (divergence + square + PREDOMINANT * cross)
+        cross = functional.nll_loss(log_c, predominant(shares, truth.mean), reduction="none")
+        found[PROPORTIONS] = known * (apart + square + PREDOMINANT * cross)
     return found
 
 
-def divergence(teacher: Outputs, student: Outputs, task: str) -> torch.Tensor:
-    """KL(teacher || student) of a task's distribution by image, (B,)."""
-    p, q = (_log_shares(outputs[task], task) for outputs in (teacher, student))
-    return functional.kl_div(q, p, reduction="none", log_target=True).sum(dim=-1)
+def divergence(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """KL(teacher || student) by image, (B,), the sum over a task's distributions; of logits (B, distributions, K)."""
+    log_p, log_q = teacher.log_softmax(dim=-1), student.log_softmax(dim=-1)
+    return functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=(1, 2))
 
 
-def entropy(outputs: Outputs, task: str) -> torch.Tensor:
-    """Entropy of a task's distribution by image, (B,)."""
-    log_p = _log_shares(outputs[task], task)
-    return -(log_p.exp() * log_p).sum(dim=-1)
-
-
-def _log_shares(logits: torch.Tensor, task: str) -> torch.Tensor:
-    """Logarithm of the probabilities: (B,) -> (B, 2) of invasion, (B, K) of proportions."""
-    if task == INVASION:
-        return torch.stack([functional.logsigmoid(-logits), functional.logsigmoid(logits)], dim=-1)  # (B,) -> (B, 2)
-    return logits.log_softmax(dim=-1)
+def entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy by image, (B,), the sum over a task's distributions; of logits (B, distributions, K)."""
+    log_p = logits.log_softmax(dim=-1)
+    return -(log_p.exp() * log_p).sum(dim=(1, 2))
 
 
 def distilled(student: Outputs, teachers: Sequence[Outputs], truth: Truth | None) -> torch.Tensor:
@@ -112,9 +104,9 @@ def distilled(student: Outputs, teachers: Sequence[Outputs], truth: Truth | None
     total = torch.zeros(())
     for task in student:
         of_task = [outputs for outputs in teachers if task in outputs]
-        doubt = [entropy(outputs, task) if truth is None else by_image(outputs, truth)[task] for outputs in of_task]
+        doubt = [entropy(outputs[task]) if truth is None else by_image(outputs, truth)[task] for outputs in of_task]
         weight = torch.stack(doubt).neg().softmax(dim=0).detach()  # (teachers, B)
-        apart = torch.stack([divergence(outputs, student, task) for outputs in of_task])  # (teachers, B)
+        apart = torch.stack([divergence(outputs[task], student[task]) for outputs in of_task])  # (teachers, B)
         total = total + (weight * apart).sum(dim=0).mean()
     return total
 

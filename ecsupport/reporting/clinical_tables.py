@@ -5,10 +5,8 @@ import pandas as pd
 from ecsupport.cohort.covariates import COVARIATES
 from ecsupport.core.profiles import Run
 from ecsupport.experiments.clinical import CONDITIONS, LOGISTIC, Outcomes, Patients, at, known
-from ecsupport.paper.published import RELATED, load_claims
 from ecsupport.related.bidirectional import BOTH, DROPOUT, IMAGES, MEAN, NONE, ONE_WAY, SHUFFLED, ZERO
 from ecsupport.related.missingness import BY_AGE, KINDS, MECHANISMS
-from ecsupport.reporting import ledger, shown
 from ecsupport.reporting.results import Results
 
 COLUMNS = ["reading", "kind", "mechanism", "rate", "auc", "low", "high", "scope"]
@@ -71,16 +69,6 @@ def estimate(results: Results, outcomes: Outcomes) -> None:
             claim, found.estimate, found.low, found.high, degrees=found.spread.degrees, trained=True,
             n=len(outcomes.tested.label), note=note,
         )  # fmt: skip
-
-
-def verdicts(results: Results) -> pd.DataFrame:
-    """The claims of this system with this run's values and verdicts, as a page shows them."""
-    rows = ledger.verdicts(results, load_claims(RELATED))
-    interval = [
-        "" if pd.isna(row.computed) else shown.estimated(row.computed, row.low, row.high, "+.3f").replace("-", "−")
-        for row in rows.itertuples()
-    ]
-    return pd.DataFrame({"claim": rows["claim"], "difference (95 % interval)": interval, "verdict": rows["verdict"]})
 
 
 def in_words(table: pd.DataFrame, run: Run) -> str:
