@@ -18,9 +18,10 @@ import torch
 
 from ecsupport.core.profiles import load
 from ecsupport.core.training import load_weights
-from ecsupport.experiments import clinical
+from ecsupport.experiments import clinical, multitask
 from ecsupport.instruments import features, segmenter
-from ecsupport.related import bag_training
+from ecsupport.related import bag_training, multitask_training, self_distillation
+from ecsupport.related.dense_attention import TASKS
 from ecsupport.screening import distillation, lsnet
 from ecsupport.screening import training as screening
 from ecsupport.screening.settings import Settings
@@ -47,8 +48,15 @@ NETWORKS = {
 }
 TRANSLATORS = ("cyclegan", "unit", "munit", "dclgan", "sg_cyclegan", "unguided")
 KINDS = (*(f"screening: {name}" for name in NETWORKS), *(f"translation: {name}" for name in TRANSLATORS))
+KINDS = (*KINDS, "instrument: extractor", "instrument: segmenter")
 BRANCHES = ("bidirectional", "modality dropout")
-KINDS = (*KINDS, "instrument: extractor", "instrument: segmenter", *(f"related: {name}" for name in BRANCHES))
+KINDS = (
+    *KINDS,
+    "instrument: extractor",
+    "instrument: segmenter",
+    *(f"related: {name}" for name in BRANCHES),
+    "multitask: all",
+)
 
 
 def pictures(words: str, number: int, side: int = SIDE) -> np.ndarray:
@@ -75,7 +83,8 @@ def double_precision() -> Iterator[None]:
 def train(kind: str) -> dict[str, list[float]]:
     """What a miniature training of this kind records: columns of losses by step, or the norm of every weight."""
     room, name = kind.split(": ")
-    of_room = {"screening": _network, "translation": _translator, "instrument": _instrument, "related": _branches}
+    of_room = {"screening": _network, "translation": _translator, "instrument": _instrument}
+    of_room |= {"related": _branches, "multitask": _multitask}
     with tempfile.TemporaryDirectory() as folder, double_precision():
         found = of_room[room](Path(folder), name)
     return {column: [float(f"{value:.7g}") for value in values] for column, values in found.items()}
@@ -90,6 +99,8 @@ def revisions(kind: str) -> dict[str, object]:
         return {"training": {"extractor": features, "segmenter": segmenter}[name].REVISION}
     if room == "related":
         return clinical.REVISIONS
+    if room == "multitask":
+        return multitask.REVISIONS
     settings = NETWORKS[name]
     return {
         "training": screening.REVISION,
@@ -149,6 +160,22 @@ def _branches(folder: Path, name: str) -> dict[str, np.ndarray]:
     recipe = {"arm": name, "seed": 3, "batch": 4, "bag": 2, "steps": 20, "rate": 1e-3, "stem_stride": 1}
     bag_training.train(folder, arrays, recipe, "miniature")
     return _columns(folder / bag_training.HISTORY)
+
+
+def _multitask(folder: Path, name: str) -> dict[str, np.ndarray]:
+    shares = np.random.default_rng(3).dirichlet(np.ones(4), 24)
+    shares[1] = np.nan
+    arrays = {
+        "image": pictures("multitask", 24), "label": np.arange(24) % 2, "labelled": np.arange(24) < 16,
+        "proportions": shares,
+    }  # fmt: skip
+    recipe = {"tasks": TASKS, "seed": 3, "batch": 6, "steps": 20, "rate": 1e-3, "stem_stride": 1}
+    multitask_training.train(folder, arrays, recipe)
+    return {
+        f"{arm}, {column}": values
+        for arm in self_distillation.arms()
+        for column, values in _columns(folder / multitask_training.history(arm)).items()
+    }
 
 
 def _columns(file: Path) -> dict[str, np.ndarray]:

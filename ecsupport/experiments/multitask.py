@@ -194,9 +194,8 @@ def _score(folder: Path, job: Job) -> None:
             network = multitask_training.restore(of.folder, of.recipe, name, len(TISSUES), job.device)
             told = multitask_training.predict(network, image, job.device)
             if INVASION in told:
-                found[f"{name}/{AUC}"] = pseudo_values(given["label"], told[INVASION][None], given["who"])[0][
-                    0, :, AREA
-                ]
+                score = told[INVASION][None, :, 0, 1]
+                found[f"{name}/{AUC}"] = pseudo_values(given["label"], score, given["who"])[0][0, :, AREA]
             if PROPORTIONS in told:
                 of_measures = of_proportions(told[PROPORTIONS], proportions, mean, given["who"])
                 found |= {f"{name}/{measure}": psi for measure, psi in of_measures.items()}
