@@ -94,7 +94,7 @@ def without_clinical_data(run):
     table = clinical_tables.by_rate(clinical.Outcomes(run))
     assert table.empty and clinical_tables.at_a_glance(table).empty
     assert "The manifest holds no clinical data" in clinical_tables.in_words(table, run)
-    figure = clinical_plots.by_rate(table, "whole records", "of nobody")
+    figure = clinical_plots.by_rate(table, "whole records")
     figure.draw_without_rendering()
     plt.close(figure)
     results = Results(run, "12_missing_clinical_data")

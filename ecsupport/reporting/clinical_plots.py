@@ -20,7 +20,7 @@ DRAWN = {  # reading: colour, line, mark
 }
 
 
-def by_rate(table: pd.DataFrame, kind: str, title: str) -> Figure:
+def by_rate(table: pd.DataFrame, kind: str) -> Figure:
     """One panel a mechanism; the band is the 95 % interval of bidirectional distillation. table: of `by_rate`."""
     mechanisms = [name for name in MECHANISMS if name in set(table["mechanism"])] or MECHANISMS
     figure, axes = plt.subplots(1, len(mechanisms), figsize=(style.WIDE, 2.9), sharex=True, sharey=True)
@@ -33,7 +33,6 @@ def by_rate(table: pd.DataFrame, kind: str, title: str) -> Figure:
                 axis.fill_between(of["rate"], of["low"], of["high"], color=colour, alpha=0.15, lw=0)
         axis.set(title=f"missing {mechanism}", xlabel="share missing", xticks=[0, 0.2, 0.4, 0.6, 0.8, 1])
         axis.grid(color="0.93")
-    axes[0].set_ylabel("AUC")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
-    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    axes[0].set_ylabel(f"AUC, {kind} missing")
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure

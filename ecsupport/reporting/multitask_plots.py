@@ -16,7 +16,7 @@ DRAWN = {  # network: colour, line, mark
 }
 
 
-def by_percent(table: pd.DataFrame, title: str) -> Figure:
+def by_percent(table: pd.DataFrame) -> Figure:
     """One panel a measure; the band is the 95 % interval of self-distillation. table: of `multitask_tables`."""
     measures = [measure for measure in MEASURES if measure in set(table["measure"])]
     figure, axes = plt.subplots(1, len(measures), figsize=(style.WIDE, 2.9), squeeze=False)
@@ -32,8 +32,8 @@ def by_percent(table: pd.DataFrame, title: str) -> Figure:
             if name == SELF:
                 axis.fill_between(of["percent"], of["low"], of["high"], color=colour, alpha=0.15, lw=0)
         better = "lower is better" if measure == ERROR else "higher is better"
-        axis.set(title=f"{measure}\n({better})", xlabel="patients with labels (%)", xticks=sorted(set(rows["percent"])))
+        axis.set_title(f"{measure}\n({better})", fontsize=8.5)
+        axis.set(xlabel="patients with labels (%)", xticks=sorted(set(rows["percent"])))
         axis.grid(color="0.93")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4)
     return figure
