@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ecsupport.audit import checklists
+from ecsupport.cohort import own_manifest, tissue_shares
 from ecsupport.core import jobs
 from ecsupport.core.artefacts import PROVENANCE, write_record
 from ecsupport.core.profiles import Run
@@ -18,7 +19,7 @@ from ecsupport.experiments import catalogue, cohort
 from ecsupport.reporting.index import written_notebooks
 from ecsupport.reporting.own_images import HEAD, INSTEAD, OF_PHANTOMS
 
-READ_FROM_FILES = ("pixels", "pictures")
+OF_FILES = ("pixels/", "pictures/", "multitask/")  # jobs that are made of the files themselves
 NOTEBOOKS = [notebook.name for notebook in written_notebooks()]
 # what is told of phantoms whatever a cohort is
 OF_PHANTOMS_ALONE = ("phantom cohort at paper scale", "phantoms at paper scale", checklists.YOURS)
@@ -35,7 +36,7 @@ def runs(used_smoke, ecsupport):
         own = Run.open("smoke", str(used_smoke / "own" / "manifest.csv"))
         cohort.note(own)
         of_phantoms, of_files = catalogue.by_name(Run.open("smoke")), catalogue.by_name(own)
-        jobs.make([job for name, job in of_files.items() if name.split("/")[0] in READ_FROM_FILES])
+        jobs.make([job for name, job in of_files.items() if any(word in name for word in OF_FILES)])
         yield of_phantoms, of_files
 
 
@@ -84,6 +85,25 @@ def test_files_are_trained_on_as_the_phantoms_are(runs):
             unknown = {"anatomy": None} if "anatomy" in twin.recipe else {}  # files do not carry it
             assert job.recipe == {**twin.recipe, **unknown}, name
             assert given_alike(job, twin), name
+
+
+def test_shares_in_a_manifest_are_learnt_from_as_those_of_phantoms_are(used_smoke, runs):
+    of_phantoms, _ = runs
+    file = used_smoke / "own" / "manifest.csv"
+    measured = np.load(of_phantoms["tissue/ultrasound/64"].file("shares.npy"))
+    images = cohort.pool(Run.open("smoke", str(file)), "ultrasound")["image"]
+    shares = pd.DataFrame(measured, index=images, columns=list(tissue_shares.NAMES)).reset_index()
+    with_shares = file.with_name("shares.csv")
+    pd.read_csv(file, dtype=str).merge(shares, how="left").to_csv(with_shares, index=False)
+    run = Run.open("smoke", str(with_shares))
+    with cohort.asked(run, own_manifest.read(with_shares)):
+        for name, job in catalogue.by_name(run).items():
+            if name.startswith("multitask/"):
+                twin = of_phantoms[name]
+                assert job.recipe == twin.recipe
+                np.testing.assert_array_equal(job.given["labelled"], twin.given["labelled"])
+                proportions = measured[twin.given["places"]]
+                np.testing.assert_allclose(job.given["proportions"], proportions, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
