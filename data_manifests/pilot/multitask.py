@@ -49,8 +49,10 @@ def trained(content: Path, device: str, percent: int, rate: float, steps: int, s
             {n.removeprefix(part): given[n] for n in given.files if n.startswith(part)} for part in ("train_", "test_")
         )
     order = generator("tuning", seed, "labelled").permutation(learnt["who"].max() + 1)
-    learnt["labelled"] = np.isin(learnt["who"], order[: round(percent / 100 * (1 - NEVER) * len(order))])
-    mean = multitask_training.mean_shares(learnt)
+    ranked = [order[np.isin(order, learnt["who"][learnt["label"] == value])] for value in (0, 1)]
+    known = np.concatenate([who[: round(percent / 100 * (1 - NEVER) * len(who))] for who in ranked])
+    learnt["labelled"] = np.isin(learnt["who"], known)
+    mean = multitask_training.mean_shares(learnt["proportions"])
     rows = []
     with tempfile.TemporaryDirectory() as folder, reproducible(1):
         multitask_training.train(Path(folder), learnt, recipe, device)

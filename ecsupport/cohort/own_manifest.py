@@ -340,7 +340,7 @@ def _check_classes(table: Table, frame: pd.DataFrame) -> None:
             table.add(f"no ultrasound image with label {value}", "Both classes are needed", [None])
         for name in lacking if len(own) else ():
             table.add(f"no ultrasound image with label {value} in {name}", "Put a patient there", [None])
-        for name in frame.columns.intersection(list(covariates.NAMES)) if len(own) else ():
+        for name in frame.columns.intersection([*covariates.NAMES, *tissue_shares.NAMES[:1]]) if len(own) else ():
             if (own[name] == "").all() and (us[name] != "").any():
                 problem = f"no patient with label {value} has a value, so that an empty cell tells the label"
                 table.add(problem, "Fill in both classes, or remove the column", [None], name)

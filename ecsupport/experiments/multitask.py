@@ -8,6 +8,7 @@ every higher one. Patients who are selected or tested on are never among the unl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ SPEED = 400.0  # images of 64 pixels that one core trains on in a second, at ste
 NEVER = 0.25  # of patients, whose labels are known at no share
 AREA = METRICS.index("roc_auc")
 AUC, ERROR, PREDOMINANT = MEASURES = ("AUC of invasion", "mean squared error", "AUC of the predominant tissue")
+MEAN, TUMOUR = "mean of training images", list(TISSUES).index("tumour")
 FILE, TABLE = "pseudo_values.npz", "tissues.csv"
 
 
@@ -60,12 +62,27 @@ def images(run: Run, which: str) -> Images:
     return Images(rows.assign(who=who), manifest.target(rows, run.profile.task).to_numpy(np.int64))
 
 
-def tasks(run: Run) -> tuple[str, ...]:
-    """Which can be learnt and tested: proportions only where own images come with some, of both patients."""
+@cohort.once
+def lacking(run: Run) -> str:
+    """Why proportions of tissues cannot be learnt or tested, in a sentence; empty where they can."""
     if run.cohort is None:
-        return TASKS
-    known = (~np.isnan(_of_manifest(run, which)).any(axis=1) for which in ("train", networks.deciding(run)))
-    return TASKS if all(of.any() for of in known) else (INVASION,)
+        return ""
+    learnt, tested = (~np.isnan(_of_manifest(run, which)).any(axis=1) for which in ("train", networks.deciding(run)))
+    if not learnt.any() and not tested.any():
+        return "The manifest holds no proportions of tissues."
+    if images(run, networks.deciding(run)).rows["who"][tested].nunique() < 2:
+        return "Proportions of tissues are known of fewer than two patients who decide."
+    few = [
+        percent
+        for percent, seed in product(run.profile.multitask.percents, run.profile.multitask.seeds)
+        if not learnt[labelled(run, percent, seed)].any()
+    ]
+    return f"Where {min(few)} % of labels are used, no proportions of tissues are known." if few else ""
+
+
+def tasks(run: Run) -> tuple[str, ...]:
+    """Which are learnt: invasion, and proportions where nothing is `lacking`."""
+    return (INVASION,) if lacking(run) else TASKS
 
 
 def _of_manifest(run: Run, which: str) -> np.ndarray:
@@ -154,15 +171,20 @@ def _train(folder: Path, job: Job) -> None:
     image = Rows((pixels, job.given["places"]))
     arrays = {"image": image, "proportions": _proportions(job)} | {n: job.given[n] for n in ("label", "labelled")}
     multitask_training.train(folder, arrays, job.recipe, job.device)
-    mean, known = multitask_training.mean_shares(arrays), arrays["proportions"][arrays["labelled"]]
+    known = arrays["proportions"][~np.isnan(arrays["proportions"]).any(axis=1)]
+    mean = multitask_training.mean_shares(known)
     predominant = self_distillation.predominant(torch.from_numpy(known), torch.from_numpy(mean)).numpy()
-    often = [(predominant[~np.isnan(known).any(axis=1)] == tissue).mean() for tissue in range(len(mean))]
+    often = [(predominant == tissue).mean() if len(known) else np.nan for tissue in range(len(mean))]
     table = pd.DataFrame({"tissue": list(TISSUES), "mean share of the view": mean, "predominant in": often})
+    table = table[: len(known)]  # no rows where nothing is known
     table.to_csv(folder / TABLE, index=False, float_format="%.4f")
 
 
 def scores(run: Run, job: Job) -> Job:
-    """Pseudo-values of every measure of each network: `pseudo_values.npz`, by network and measure (P,) float16."""
+    """Pseudo-values of every measure of each network: `pseudo_values.npz`, by network and measure (P,) float16.
+
+    A network of proportions alone tells invasion by the tumour's share; `MEAN` always tells the mean shares.
+    """
     size, decide = run.profile.multitask, networks.deciding(run)
     tested = images(run, decide)
     inputs, given = _shares(run, decide)
@@ -189,16 +211,21 @@ def _score(folder: Path, job: Job) -> None:
     image = Rows((cohort.open_pool(job.inputs["images"].folder).images, given["places"]))
     found = {}
     with reproducible(1):
-        mean = multitask_training.mean_shares({"proportions": _proportions(of), "labelled": of.given["labelled"]})
+        mean = multitask_training.mean_shares(_proportions(of))  # of all who are learnt from: one endpoint for all
         for name in self_distillation.arms(of.recipe["tasks"]):
             network = multitask_training.restore(of.folder, of.recipe, name, len(TISSUES), job.device)
             told = multitask_training.predict(network, image, job.device)
             if INVASION in told:
                 score = told[INVASION][None, :, 0, 1]
                 found[f"{name}/{AUC}"] = pseudo_values(given["label"], score, given["who"])[0][0, :, AREA]
+            if PROPORTIONS in told and INVASION not in told:
+                score = told[PROPORTIONS][None, :, 0, TUMOUR]
+                found[f"{name}/{AUC}"] = pseudo_values(given["label"], score, given["who"])[0][0, :, AREA]
             if PROPORTIONS in told:
                 of_measures = of_proportions(told[PROPORTIONS], proportions, mean, given["who"])
                 found |= {f"{name}/{measure}": psi for measure, psi in of_measures.items()}
+                constant = np.broadcast_to(mean, told[PROPORTIONS].shape)
+                found[f"{MEAN}/{ERROR}"] = of_proportions(constant, proportions, mean, given["who"])[ERROR]
     np.savez_compressed(folder / FILE, **{name: psi.astype(np.float16) for name, psi in found.items()})
 
 
@@ -224,7 +251,7 @@ def of_proportions(told: np.ndarray, true: np.ndarray, mean: np.ndarray, who: np
 
 
 def tissues(run: Run) -> pd.DataFrame:
-    """Mean shares, and how often each tissue is predominant, in images of the first seed with all labels."""
+    """Mean share, and how often it is predominant, by tissue, in training images; no rows where none is known."""
     size = run.profile.multitask
     return tables.reread(trained(run)[max(size.percents), size.seeds[0]].file(TABLE))
 
@@ -262,10 +289,9 @@ class Outcomes:
                     rows.setdefault((name, percent, measure), []).append(made[key].astype(float))
         return {key: np.stack(psi) for key, psi in rows.items()}
 
-    @property
-    def patients(self) -> int:
-        """How many decide."""
-        return int(images(self.run, networks.deciding(self.run)).rows["who"].nunique())
+    def patients(self, measure: str) -> int:
+        """How many decide on a measure."""
+        return max((psi.shape[1] for (_, _, of), psi in self.found.items() if of == measure), default=0)
 
     def measured(
         self, name: str, percent: int, measure: str, against: tuple[str, int] | None = None, relative: bool = False

@@ -61,6 +61,10 @@ class Truth:
     proportions: torch.Tensor
     mean: torch.Tensor
 
+    def known(self, task: str) -> torch.Tensor:
+        """Of which images the truth of a task is known, (B,) bool."""
+        return (self.invasion if task == INVASION else self.proportions.sum(dim=-1)) >= 0  # NaN is not
+
 
 def predominant(shares: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """Which tissue (B,) has the largest ratio of its share (B, K) to the mean (K,)."""
@@ -74,13 +78,12 @@ def by_image(outputs: Outputs, truth: Truth) -> dict[str, torch.Tensor]:
         log_p = outputs[INVASION][:, 0].log_softmax(dim=-1)  # (B, 2)
         found[INVASION] = functional.nll_loss(log_p, truth.invasion, reduction="none")
     if PROPORTIONS in outputs:
-        known = ~truth.proportions.isnan().any(dim=-1)
         shares = truth.proportions.nan_to_num(1 / truth.proportions.shape[1])
         log_q, log_c = outputs[PROPORTIONS].log_softmax(dim=-1).unbind(dim=1)  # (B, K) each
         apart = functional.kl_div(log_q, shares, reduction="none").sum(dim=-1)
         square = (log_q.exp() - shares).square().sum(dim=-1)
         cross = functional.nll_loss(log_c, predominant(shares, truth.mean), reduction="none")
-        found[PROPORTIONS] = known * (apart + square + PREDOMINANT * cross)
+        found[PROPORTIONS] = truth.known(PROPORTIONS) * (apart + square + PREDOMINANT * cross)
     return found
 
 
@@ -99,12 +102,15 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
 def distilled(student: Outputs, teachers: Sequence[Outputs], truth: Truth | None) -> torch.Tensor:
     """The mean over images of what the student is to learn from its teachers, over all tasks.
 
-    truth: of labelled images; None where teachers weigh by their entropy.
+    truth: of labelled images; None of others. Where the truth of a task is not known teachers weigh by their entropy.
     """
     total = torch.zeros(())
     for task in student:
         of_task = [outputs for outputs in teachers if task in outputs]
-        doubt = [entropy(outputs[task]) if truth is None else by_image(outputs, truth)[task] for outputs in of_task]
+        doubt = [entropy(outputs[task]) for outputs in of_task]
+        if truth:
+            wrong = (by_image(outputs, truth)[task] for outputs in of_task)
+            doubt = [torch.where(truth.known(task), loss, unsure) for loss, unsure in zip(wrong, doubt, strict=True)]
         weight = torch.stack(doubt).neg().softmax(dim=0).detach()  # (teachers, B)
         apart = torch.stack([divergence(outputs[task], student[task]) for outputs in of_task])  # (teachers, B)
         total = total + (weight * apart).sum(dim=0).mean()
@@ -124,19 +130,20 @@ def losses(
 
     images: (B, 1, S, S) with labels, unlabelled: (U, 1, S, S) without, U = 0 where there are none;  teachers: in eval
     mode, never moved;  done: share of the steps, in [0, 1]
+    A student sees both kinds in one pass, also where it learns from one: batch statistics are those of both.
     """
-    images_of = [images, unlabelled] if arm.unlabelled and len(unlabelled) else [images]
-    every, first = torch.cat(images_of), len(images)
-    outputs = network(every)  # one pass: both kinds of images have the same batch statistics
+    every, first = torch.cat([images, unlabelled]) if arm.taught else images, len(images)
+    outputs = network(every)
     labelled = {task: logits[:first] for task, logits in outputs.items()}
-    terms = {task: loss.mean() for task, loss in by_image(labelled, truth).items()}
+    by_task = by_image(labelled, truth)
+    terms = {task: loss.sum() / truth.known(task).sum().clamp(min=1) for task, loss in by_task.items()}
     if not arm.taught:
         return terms
     with torch.no_grad():
         told = [teacher(every) for teacher in teachers]
     of_labelled = [{task: logits[:first] for task, logits in one.items()} for one in told]
     terms["labelled"] = arm.labelled * distilled(labelled, of_labelled, truth)
-    if len(images_of) > 1:
+    if arm.unlabelled and len(unlabelled):
         rest = {task: logits[first:] for task, logits in outputs.items()}
         of_rest = [{task: logits[first:] for task, logits in one.items()} for one in told]
         terms["unlabelled"] = done * arm.unlabelled * distilled(rest, of_rest, None)

@@ -1,17 +1,19 @@
-"""The tables and claims of notebook 13: what networks are worth by the share of patients with labels."""
+"""The tables and claims of notebook 13: what networks are worth by the share of labels that are used."""
 
 from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from ecsupport.core.profiles import Run
-from ecsupport.experiments.multitask import AUC, ERROR, MEASURES, PREDOMINANT, Outcomes, tasks
-from ecsupport.related.dense_attention import INVASION, PROPORTIONS, TASKS
+from ecsupport.experiments.multitask import AUC, ERROR, MEAN, MEASURES, PREDOMINANT, Measured, Outcomes, lacking, tasks
+from ecsupport.related.dense_attention import INVASION, PROPORTIONS
 from ecsupport.related.self_distillation import ALONE, MULTITASK, ON_LABELLED, SELF, arms
+from ecsupport.reporting import shown
 from ecsupport.reporting.results import Results
 
-ALL, QUARTER = 100, 25  # per cent of patients with labels
-COLUMNS = ["network", "percent", "measure", "value", "low", "high", "scope"]
+ALL, QUARTER = 100, 25  # per cent of the labels that may be known
+COLUMNS = ["network", "percent", "measure", "value", "low", "high", "scope", "patients"]
 CLAIMS = {  # claim: measure, network and labels, what it is compared with
     "self_distillation_improves_invasion": (AUC, (SELF, ALL), (ALONE[INVASION], ALL)),
     "self_distillation_beats_multitask": (AUC, (SELF, ALL), (MULTITASK, ALL)),
@@ -24,24 +26,19 @@ CLAIMS = {  # claim: measure, network and labels, what it is compared with
 }
 
 
-def lacking(run: Run) -> str:
-    """What notebook 13 lacks of a manifest, in a sentence; empty where it lacks nothing."""
-    if tasks(run) == TASKS:
-        return ""
-    return "The manifest holds no proportions of tissues, so invasion is learnt alone."
-
-
 def by_percent(outcomes: Outcomes) -> pd.DataFrame:
-    """Every measure with its interval by network and share of labels, columns COLUMNS."""
-    rows, found = [], outcomes.found
-    for measure, name, percent in product(MEASURES, arms(), outcomes.run.profile.multitask.percents):
-        if (name, percent, measure) in found:
+    """Every measure with its interval by network and share of labels, columns COLUMNS; NaN where it has none."""
+    rows = []
+    for measure, name, percent in product(MEASURES, (*arms(), MEAN), outcomes.run.profile.multitask.percents):
+        if (name, percent, measure) in outcomes.found:
             of = outcomes.measured(name, percent, measure)
-            rows.append((name, percent, measure, of.estimate, of.low, of.high, of.scope))
+            rows.append(
+                (name, percent, measure, of.estimate, of.low, of.high, of.scope, outcomes.patients(measure))
+            )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def at_a_glance(table: pd.DataFrame) -> pd.DataFrame:
+def in_columns(table: pd.DataFrame) -> pd.DataFrame:
     """A row a measure and network, a column a share of labels; of `by_percent`."""
     wide = table.pivot(index=["measure", "network"], columns="percent", values="value")
     wide = wide.reindex(pd.MultiIndex.from_frame(table[["measure", "network"]].drop_duplicates()))
@@ -52,26 +49,61 @@ def at_a_glance(table: pd.DataFrame) -> pd.DataFrame:
 
 def estimate(results: Results, outcomes: Outcomes) -> None:
     """Put the claims of this notebook into its results."""
-    patients = outcomes.patients
     for claim, (measure, one, other) in CLAIMS.items():
         if not {(*one, measure), (*other, measure)} <= outcomes.found.keys():
-            results.estimate(claim, None, assessable=False, note="the manifest holds no proportions of tissues")
+            why = lacking(outcomes.run) or "one tissue is predominant in all images"
+            results.estimate(claim, None, assessable=False, note=why)
             continue
-        found = outcomes.measured(*one, measure, other, relative=measure == ERROR)
+        found, patients = outcomes.measured(*one, measure, other, relative=measure == ERROR), outcomes.patients(measure)
+        if np.isnan([found.estimate, found.low, found.high]).any():
+            results.estimate(claim, None, assessable=False, note=f"{patients} patients are too few for an interval")
+            continue
         results.estimate(
             claim, found.estimate, found.low, found.high, degrees=found.spread.degrees, trained=True, n=patients,
-            note=f"{found.scope}; {patients:,} patients",
+            note="; ".join([found.scope, f"{patients:,} patients", *_beyond_the_mean(outcomes, measure, one, other)]),
         )  # fmt: skip
 
 
-def in_words(table: pd.DataFrame, run: Run) -> str:
-    """The finding in two sentences, of `by_percent`; of a profile that ranks nothing it says so."""
-    auc = table[table["measure"] == AUC].set_index(["network", "percent"])["value"]
-    plain, few = (MULTITASK if PROPORTIONS in tasks(run) else ALONE[INVASION]), min(table["percent"])
+def _beyond_the_mean(outcomes: Outcomes, measure: str, *networks: tuple[str, int]) -> list[str]:
+    """Which of the networks tell shares no better than their mean does."""
+    found = [
+        f"{name} is no better than the {MEAN}"
+        for name, percent in networks
+        if measure == ERROR and outcomes.measured(name, percent, measure, (MEAN, percent)).high > 0
+    ]
+    return found
+
+
+def in_words(outcomes: Outcomes) -> str:
+    """The finding in two sentences; of a profile that ranks nothing it says so."""
+    run, few = outcomes.run, min(outcomes.run.profile.multitask.percents)
+    plain = MULTITASK if PROPORTIONS in tasks(run) else ALONE[INVASION]
+    most, least = (outcomes.measured(SELF, percent, AUC, (plain, percent)) for percent in (ALL, few))
     found = (
-        f"With all labels self-distillation reaches an AUC of {auc[SELF, ALL]:.3f} for invasion, and the network "
-        f"without it ({plain}) {auc[plain, ALL]:.3f}. With labels of {few} % of the patients they reach "
-        f"{auc[SELF, few]:.3f} and {auc[plain, few]:.3f}."
+        f"Self-distillation changes the AUC of invasion by {_interval(most)} where all labels are used, and by "
+        f"{_interval(least)} with {few} % of them, against {plain} without distillation."
     )
     brief = "" if run.profile.ranks else f" {run.profile.name} trains too briefly for these numbers to mean anything."
-    return " ".join(filter(None, [found + brief, lacking(run)]))
+    alone = f" {lacking(run)} So invasion is learnt alone." if lacking(run) else ""
+    return found + brief + alone
+
+
+def _interval(of: Measured) -> str:
+    return shown.estimated(of.estimate, of.low, of.high, "+.3f").replace("-", "−")
+
+
+def teachers(run: Run) -> pd.DataFrame:
+    """A row a network: its tasks, how many teach it each task, and how much distillation counts."""
+    every = arms(tasks(run))
+    rows = {
+        name: {
+            "tasks": " and ".join(arm.tasks),
+            "teachers of a task": sum(not other.taught and arm.tasks[0] in other.tasks for other in every.values())
+            if arm.taught
+            else 0,
+            "weight on labelled images": arm.labelled,
+            "on unlabelled": arm.unlabelled,
+        }
+        for name, arm in every.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("trained")
