@@ -9,7 +9,7 @@ import pytest
 from ecsupport.core import profiles
 from ecsupport.core.profiles import Run
 from ecsupport.experiments import catalogue, cohort, difficulty, networks, tested
-from ecsupport.reporting import design_tables, ledger
+from ecsupport.reporting import difficulty_tables, ledger
 
 SMOKE, LAPTOP = (Run(profiles.load(name)) for name in ("smoke", "laptop"))
 SHORTCUTS = ("tumour_texture_db", "endometrium_excess", "mass_share")
@@ -71,7 +71,7 @@ def test_dials_differ_in_one_direction_and_shortcuts_do_not():
     for name in changed:
         low, middle, high = (np.mean(of[name]) for of in (easier, ours, harder))
         assert low <= middle <= high or low >= middle >= high
-    table = design_tables.changed(difficulty.dials())
+    table = difficulty_tables.changed(difficulty.dials())
     assert set(table.index) == changed and list(table) == list(difficulty.VERSIONS)
 
 
@@ -91,7 +91,7 @@ def made(gain):
 
 def test_the_table_finds_a_difference_that_is_there_and_the_sentence_says_where():
     of = {"easier": made(1.0), "unchanged": made(1.0), "harder": made(0.0)}
-    table = design_tables.difficulties(of, LAPTOP)
+    table = difficulty_tables.difficulties(of, LAPTOP)
     assert len(table) == 9
     said = table.set_index(["difficulty", "against"])
     for other in list(difficulty.NETWORKS)[1:]:
@@ -99,8 +99,8 @@ def test_the_table_finds_a_difference_that_is_there_and_the_sentence_says_where(
         assert line["verdict"] == "supported"
         assert line["estimate"] == pytest.approx(line["lsnet"] - line["other"]) and line["low"] > 0.03
         assert said.loc["harder", other]["verdict"] in ("equivalent", "undecided")
-    words = design_tables.survives(table, LAPTOP)
+    words = difficulty_tables.survives(table, LAPTOP)
     assert "against EfficientNet: supported (easier); supported (unchanged); " in words
-    assert "at every difficulty" in design_tables.survives(table[table["difficulty"] != "harder"], LAPTOP)
-    assert "too briefly" in design_tables.survives(table, SMOKE)
-    assert set(design_tables.difficulties(of, SMOKE)["verdict"]) == {ledger.NOT_TESTED}
+    assert "at every difficulty" in difficulty_tables.survives(table[table["difficulty"] != "harder"], LAPTOP)
+    assert "too briefly" in difficulty_tables.survives(table, SMOKE)
+    assert set(difficulty_tables.difficulties(of, SMOKE)["verdict"]) == {ledger.NOT_TESTED}

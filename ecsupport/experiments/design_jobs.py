@@ -9,7 +9,7 @@ from ecsupport.core.jobs import Job
 from ecsupport.core.pixels import Rows
 from ecsupport.core.profiles import Run
 from ecsupport.core.training import reproducible
-from ecsupport.experiments import cohort, difficulty, networks, translators
+from ecsupport.experiments import cohort, networks, translators
 from ecsupport.experiments.designs import DESIGNS, POOLS, Design, Study, sound, study, translated
 from ecsupport.screening import training
 from ecsupport.screening.settings import Settings
@@ -44,7 +44,7 @@ def settings(run: Run, name: str = "", shared: int | None = None) -> Settings:
 def read(run: Run) -> list[Job]:
     """The jobs that notebook 11 reads."""
     jobs = classifiers(run).values()
-    return [*jobs, *(scores(run, job) for job in jobs), *difficulty.scores(run).values()]
+    return [*jobs, *(scores(run, job) for job in jobs)]
 
 
 def phantoms(run: Run) -> Run:

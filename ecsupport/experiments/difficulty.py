@@ -1,4 +1,4 @@
-"""LSNet against three others on easier and harder phantoms as jobs: do the dials decide Table 3 (notebook 11)?
+"""LSNet against three others on easier and harder phantoms as jobs: do the dials decide Table 3 (notebook 14)?
 
 Networks are trained as in Table 3, but on real images alone: a translator of each difficulty would be a second thing
 that changes.
@@ -30,7 +30,7 @@ BRIEFLY = {"mixed_steps": 4, "real_steps": 2, "validate_every": 2}  # where noth
 
 @lru_cache(maxsize=8)
 def sized(profile: Profile) -> Profile:
-    """Of what size: `laptop`, also at `paper` as in all of notebook 11; `smoke`, few steps, where nothing is ranked."""
+    """Of what size: `laptop`, also at `paper`; `smoke`, few steps, where nothing is ranked."""
     if profile.ranks:
         return replace(profiles.load("laptop"), device=profile.device)
     smoke = profiles.load("smoke")
@@ -77,12 +77,17 @@ def _renamed(job: Job, name: str) -> Job:
 
 
 def scores(run: Run) -> dict[tuple[str, str, int], Job]:
-    """What each says of unseen patients of its own difficulty: the jobs that notebook 11 reads."""
+    """What each says of unseen patients of its own difficulty."""
     of = runs(run)
     return {
         (difficulty, *which): named(run, of[difficulty], difficulty, networks.scores(of[difficulty], job))
         for (difficulty, *which), job in trained(run).items()
     }
+
+
+def read(run: Run) -> list[Job]:
+    """The jobs that notebook 14 reads."""
+    return list(scores(run).values())
 
 
 def opened(run: Run) -> Mapping[str, Tested]:

@@ -1,11 +1,11 @@
-"""The pictures of notebook 11: reported beside true for every design, one endpoint after another, and difficulties."""
+"""The pictures of notebook 11: reported beside true for every design, one endpoint after another."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ecsupport.reporting import ledger, style
+from ecsupport.reporting import style
 
 REPORTED, TRUE = style.PALETTE["orange"], style.PALETTE["blue"]
 WIDEST = 0.55  # optimism that is shown: intervals of two trainings reach further than any value
@@ -74,24 +74,4 @@ def called(shares: pd.DataFrame, title: str) -> Figure:
     axis.set(xlabel="share of images called positive", xlim=(-0.02, 1.02), title=title)
     axis.grid(axis="y", color="0.93")
     figure.legend(loc="outside upper center", ncols=1)
-    return figure
-
-
-def difficulties(table: pd.DataFrame, note: str) -> Figure:
-    """LSNet's AUC less each other network's, one panel a network, the easiest phantoms on top; filled where decided.
-
-    table: of `design_tables.difficulties`, whose intervals are drawn;  note: of how many trainings
-    """
-    others = table["against"].unique()
-    figure, axes = plt.subplots(1, len(others), figsize=(style.WIDE, 2.1), sharex=True, sharey=True, squeeze=False)
-    for axis, other in zip(axes[0], others, strict=True):
-        rows = table[table["against"] == other].reset_index(drop=True)
-        at = np.arange(len(rows))[::-1]
-        style.intervals(axis, rows, at, style.SERIES[0], rows["verdict"].isin(ledger.DECIDED).tolist())
-        axis.axvline(0, color="0.4", lw=0.8)
-        axis.set_yticks(at, [f"{row.difficulty}\n(LSNet {row.lsnet:.3f})" for row in rows.itertuples()])
-        axis.set(title=f"against {other}", ylim=(-0.6, len(rows) - 0.4))
-        axis.grid(axis="y", color="0.93")
-        axis.set_axisbelow(True)
-    figure.suptitle(f"AUC of LSNet less the other's ({note})", x=0.01, ha="left", fontsize=9.5)
     return figure

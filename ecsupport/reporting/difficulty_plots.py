@@ -1,0 +1,50 @@
+"""The pictures of notebook 14: LSNet against others at each difficulty, and what a patient looks like at it."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ecsupport.cohort import phantom
+from ecsupport.reporting import ledger, style
+
+
+def difficulties(table: pd.DataFrame, note: str) -> Figure:
+    """LSNet's AUC less each other network's, one panel a network, the easiest phantoms on top; filled where decided.
+
+    table: of `design_tables.difficulties`, whose intervals are drawn;  note: of how many trainings
+    """
+    others = table["against"].unique()
+    figure, axes = plt.subplots(1, len(others), figsize=(style.WIDE, 2.1), sharex=True, sharey=True, squeeze=False)
+    for axis, other in zip(axes[0], others, strict=True):
+        rows = table[table["against"] == other].reset_index(drop=True)
+        at = np.arange(len(rows))[::-1]
+        style.intervals(axis, rows, at, style.SERIES[0], rows["verdict"].isin(ledger.DECIDED).tolist())
+        axis.axvline(0, color="0.4", lw=0.8)
+        axis.set_yticks(at, [f"{row.difficulty}\n(LSNet {row.lsnet:.3f})" for row in rows.itertuples()])
+        axis.set(title=f"against {other}", ylim=(-0.6, len(rows) - 0.4))
+        axis.grid(axis="y", color="0.93")
+        axis.set_axisbelow(True)
+    figure.suptitle(f"AUC of LSNet less the other's ({note})", x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+def at_each_difficulty(versions: Mapping[str, str], number: int, size: int = 128) -> Figure:
+    """Ultrasound of a patient with carcinoma at each difficulty, who is drawn anew, beneath it with the tumour outlined.
+
+    versions: of phantoms by difficulty;  number: of the patient
+    """
+    name = phantom.patient_id("carcinoma", number)
+    figure, axes = plt.subplots(2, len(versions), figsize=(style.WIDE * 0.75, style.WIDE * 0.5), squeeze=False)
+    for column, (difficulty, version) in zip(axes.T, versions.items(), strict=True):
+        image = phantom.render(version, name, 0, "us", size)
+        tumour = phantom.truth(version, name, 0, "us", size).mask("tumour")
+        for axis in column:
+            axis.imshow(image, vmin=0, vmax=255)
+            axis.set_axis_off()
+        if tumour.any():
+            column[1].contour(tumour, [0.5], colors=style.PALETTE["orange"], linewidths=1)
+        column[0].set_title(difficulty)
+    return figure
