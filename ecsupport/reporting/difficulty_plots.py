@@ -32,7 +32,7 @@ def difficulties(table: pd.DataFrame, note: str) -> Figure:
 
 
 def at_each_difficulty(versions: Mapping[str, str], number: int, size: int = 128) -> Figure:
-    """Ultrasound of a patient with carcinoma at each difficulty, who is drawn anew, beneath it with the tumour outlined.
+    """Ultrasound of a patient with carcinoma at each difficulty, drawn anew, beneath it with the tumour outlined.
 
     versions: of phantoms by difficulty;  number: of the patient
     """
