@@ -438,6 +438,11 @@ def test_all_four_shares_or_none(own):
         own_manifest.read(own(*[[""] * 4] * 4))
 
 
+def test_shares_of_one_class_alone_are_refused(own):
+    with pytest.raises(UserError, match=r"share_tumour: no patient with label 0 has a value, so that an empty cell"):
+        own_manifest.read(own(GOOD, GOOD, [""] * 4, [""] * 4))
+
+
 def test_without_shares_invasion_is_learnt_alone(own):
     patients = [f"{label}{number}" for label in (0, 1) for number in range(20)]
     rows = pd.DataFrame({

@@ -9,13 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ecsupport.audit import checklists
 from ecsupport.cohort import own_manifest, tissue_shares
 from ecsupport.core import jobs
 from ecsupport.core.artefacts import PROVENANCE, write_record
 from ecsupport.core.profiles import Run
-from ecsupport.experiments import catalogue, cohort
+from ecsupport.experiments import catalogue, cohort, multitask
+from ecsupport.related import multitask_training, self_distillation
+from ecsupport.related.dense_attention import INVASION
 from ecsupport.reporting.index import written_notebooks
 from ecsupport.reporting.own_images import HEAD, INSTEAD, OF_PHANTOMS
 
@@ -104,6 +107,17 @@ def test_shares_in_a_manifest_are_learnt_from_as_those_of_phantoms_are(used_smok
                 np.testing.assert_array_equal(job.given["labelled"], twin.given["labelled"])
                 proportions = measured[twin.given["places"]]
                 np.testing.assert_allclose(job.given["proportions"], proportions, atol=1e-5)
+
+
+def test_pseudo_values_are_those_of_the_trained_networks(runs):
+    scored = runs[1]["scores/multitask/100/42"]
+    of, label = scored.inputs["trained"], scored.given["label"]
+    images = cohort.open_pool(scored.inputs["images"].folder).images[scored.given["places"]]
+    with np.load(scored.file(multitask.FILE)) as made:
+        for name in self_distillation.arms(of.recipe["tasks"]):
+            told = multitask_training.predict(multitask_training.restore(of.folder, of.recipe, name, 4), images)
+            area = roc_auc_score(label, told[INVASION][:, 0, 1])
+            assert made[f"{name}/{multitask.AUC}"].astype(float).mean() == pytest.approx(area, abs=2e-3)
 
 
 @pytest.fixture(scope="module")
