@@ -7,9 +7,12 @@ that changes.
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from ecsupport.cohort import recipe
+import numpy as np
+
+from ecsupport.cohort import phantom, recipe
 from ecsupport.core import profiles
 from ecsupport.core.jobs import Job
 from ecsupport.core.profiles import Profile, Run
@@ -25,6 +28,7 @@ NETWORKS: dict[str, dict[str, Any]] = {  # LSNet and what it is held against: th
     "random keys": {"guidance": "random"},
 }
 SEEDS = 3
+PATIENTS = "patients.npz"
 BRIEFLY = {"mixed_steps": 4, "real_steps": 2, "validate_every": 2}  # where nothing is ranked
 
 
@@ -85,9 +89,34 @@ def scores(run: Run) -> dict[tuple[str, str, int], Job]:
     }
 
 
+def drawn() -> Job:
+    """Patients with carcinoma at each difficulty: `patients.npz`, by version image (N, S, S) uint8 and tumour, a mask.
+
+    Each version draws a patient of the same number anew.
+    """
+    recipe = {"versions": list(VERSIONS.values()), "patients": 6, "size": 128, "revision": phantom.REVISION}
+    return Job("pictures/difficulties", _draw, recipe, minutes=0.05)
+
+
+def _draw(folder: Path, job: Job) -> None:
+    found, size = {}, job.recipe["size"]
+    names = [phantom.patient_id("carcinoma", number) for number in range(job.recipe["patients"])]
+    for version in job.recipe["versions"]:
+        found[version] = np.stack([phantom.render(version, name, 0, "us", size) for name in names])
+        truths = [phantom.truth(version, name, 0, "us", size) for name in names]
+        found[f"{version}/tumour"] = np.stack([truth.mask("tumour") for truth in truths])
+    np.savez_compressed(folder / PATIENTS, **found)
+
+
+def patient(number: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Image (S, S) uint8 and tumour (S, S) bool of a patient by difficulty; IndexError for a number that has none."""
+    with np.load(drawn().file(PATIENTS)) as made:
+        return {which: (made[name][number], made[f"{name}/tumour"][number]) for which, name in VERSIONS.items()}
+
+
 def read(run: Run) -> list[Job]:
     """The jobs that notebook 14 reads."""
-    return list(scores(run).values())
+    return [*scores(run).values(), drawn()]
 
 
 def opened(run: Run) -> Mapping[str, Tested]:

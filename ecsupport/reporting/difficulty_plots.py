@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ecsupport.cohort import phantom
 from ecsupport.reporting import ledger, style
 
 
@@ -31,16 +30,10 @@ def difficulties(table: pd.DataFrame, note: str) -> Figure:
     return figure
 
 
-def at_each_difficulty(versions: Mapping[str, str], number: int, size: int = 128) -> Figure:
-    """Ultrasound of a patient with carcinoma at each difficulty, drawn anew, beneath it with the tumour outlined.
-
-    versions: of phantoms by difficulty;  number: of the patient
-    """
-    name = phantom.patient_id("carcinoma", number)
-    figure, axes = plt.subplots(2, len(versions), figsize=(style.WIDE * 0.75, style.WIDE * 0.5), squeeze=False)
-    for column, (difficulty, version) in zip(axes.T, versions.items(), strict=True):
-        image = phantom.render(version, name, 0, "us", size)
-        tumour = phantom.truth(version, name, 0, "us", size).mask("tumour")
+def at_each_difficulty(drawn: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Ultrasound of a patient at each difficulty, beneath it with the tumour outlined; of `difficulty.patient`."""
+    figure, axes = plt.subplots(2, len(drawn), figsize=(style.WIDE * 0.75, style.WIDE * 0.5), squeeze=False)
+    for column, (difficulty, (image, tumour)) in zip(axes.T, drawn.items(), strict=True):
         for axis in column:
             axis.imshow(image, vmin=0, vmax=255)
             axis.set_axis_off()
