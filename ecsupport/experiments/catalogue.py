@@ -22,7 +22,7 @@ READ = {  # the function of this room that names the jobs a notebook reads; othe
     "11_design_on_trial": "design_jobs.read",
     "12_missing_clinical_data": "clinical.read",
     "13_multitask_self_distillation": "multitask.read",
-    "14_easier_and_harder_phantoms": "difficulty.read",
+    "14_easier_and_harder_images": "difficulty.read",
 }
 
 

@@ -216,17 +216,23 @@ def _score(folder: Path, job: Job) -> None:
             network = multitask_training.restore(of.folder, of.recipe, name, len(TISSUES), job.device)
             told = multitask_training.predict(network, image, job.device)
             if INVASION in told:
-                score = told[INVASION][None, :, 0, 1]
-                found[f"{name}/{AUC}"] = pseudo_values(given["label"], score, given["who"])[0][0, :, AREA]
+                score = told[INVASION][:, 0, 1]
+                found[f"{name}/{AUC}"] = area(given["label"], score, given["who"])
             if PROPORTIONS in told and INVASION not in told:
-                score = told[PROPORTIONS][None, :, 0, TUMOUR]
-                found[f"{name}/{AUC}"] = pseudo_values(given["label"], score, given["who"])[0][0, :, AREA]
+                score = told[PROPORTIONS][:, 0, TUMOUR]
+                found[f"{name}/{AUC}"] = area(given["label"], score, given["who"])
             if PROPORTIONS in told:
                 of_measures = of_proportions(told[PROPORTIONS], proportions, mean, given["who"])
                 found |= {f"{name}/{measure}": psi for measure, psi in of_measures.items()}
                 constant = np.broadcast_to(mean, told[PROPORTIONS].shape)
                 found[f"{MEAN}/{ERROR}"] = of_proportions(constant, proportions, mean, given["who"])[ERROR]
     np.savez_compressed(folder / FILE, **{name: psi.astype(np.float16) for name, psi in found.items()})
+
+
+def area(label: np.ndarray, score: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """Pseudo-values (P,) of an AUC over images, moved so that their mean is the AUC itself."""
+    psi, found = pseudo_values(label, score[None], who)
+    return psi[0, :, AREA] - psi[0, :, AREA].mean() + found[0, AREA]
 
 
 def of_proportions(told: np.ndarray, true: np.ndarray, mean: np.ndarray, who: np.ndarray) -> dict[str, np.ndarray]:
@@ -243,7 +249,7 @@ def of_proportions(told: np.ndarray, true: np.ndarray, mean: np.ndarray, who: np
     for tissue in range(true.shape[1]):
         of = (predominant == tissue).astype(int)
         if min(len(set(who[of == 1])), len(set(who[of == 0]))) > 1:  # without one patient it is still defined
-            areas.append(pseudo_values(of, told[None, :, 1, tissue], who)[0][0, :, AREA])
+            areas.append(area(of, told[:, 1, tissue], who))
     square = ((told[:, 0] - true) ** 2).mean(axis=1)
     by_patient = np.bincount(who, square - square.mean())  # what each adds to the mean over images
     found = {ERROR: square.mean() + by_patient * len(by_patient) / len(square)}
