@@ -12,7 +12,7 @@ from ecsupport.core.errors import UserError
 from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.experiments import clinical, cohort
-from ecsupport.reporting import clinical_plots, clinical_tables, ledger, related_verdicts
+from ecsupport.reporting import clinical_plots, clinical_tables, ledger, related_claims
 from ecsupport.reporting.results import Results
 from ecsupport.screening.selection import area
 
@@ -99,7 +99,7 @@ def without_clinical_data(run):
     plt.close(figure)
     results = Results(run, "12_missing_clinical_data")
     clinical_tables.estimate(results, clinical.Outcomes(run))
-    assert set(related_verdicts.verdicts(results)["verdict"]) == {ledger.NOT_ASSESSABLE}
+    assert set(related_claims.verdicts(results)["verdict"]) == {ledger.NOT_ASSESSABLE}
 
 
 def test_images_depend_on_no_covariate_and_networks_do(own, tmp_path, monkeypatch):

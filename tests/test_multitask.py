@@ -15,12 +15,14 @@ from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import torch_generator
 from ecsupport.evaluation.auc import auc_interval
+from ecsupport.evaluation.components import estimated
 from ecsupport.experiments import catalogue, cohort, multitask
 from ecsupport.paper.published import RELATED, load_claims
 from ecsupport.related import dense_attention, multitask_training, self_distillation
 from ecsupport.related.dense_attention import INVASION, PROPORTIONS, TASKS, Reweighted
 from ecsupport.related.self_distillation import ALONE, MULTITASK, ON_LABELLED, SELF, Truth
-from ecsupport.reporting import multitask_tables
+from ecsupport.reporting import multitask_tables, related_claims
+from ecsupport.reporting.results import Results
 
 RUN = Run(profiles.load("smoke"))
 RNG = generator("multitask test")
@@ -354,15 +356,14 @@ def test_of_two_tissues_the_area_is_that_of_either_and_its_error_delongs():
     assert list(alike) == [multitask.ERROR]  # one tissue is predominant everywhere
 
 
-def test_a_relative_difference_is_that_of_the_means(monkeypatch):
+def test_a_relative_difference_is_that_of_the_means():
     psi = RNG.normal(2, 0.5, (5, 400))
     outcomes = multitask.Outcomes(RUN)
-    object.__setattr__(outcomes, "__dict__", {**outcomes.__dict__})
     vars(outcomes)["found"] = {("a", 100, "m"): 0.9 * psi, ("b", 100, "m"): psi}
     found = outcomes.measured("a", 100, "m", ("b", 100), relative=True)
-    assert found.estimate == pytest.approx(-0.1) and found.low == pytest.approx(-0.1)
+    assert found.value == pytest.approx(-0.1) and found.low == pytest.approx(-0.1)
     plain = outcomes.measured("a", 100, "m", ("b", 100))
-    assert plain.estimate == pytest.approx(-0.1 * psi.mean()) and plain.low < plain.estimate < plain.high
+    assert plain.value == pytest.approx(-0.1 * psi.mean()) and plain.low < plain.value < plain.high
 
 
 def test_claims_are_all_estimated_on_networks_that_are_trained():
@@ -468,3 +469,13 @@ def test_without_shares_invasion_is_learnt_alone(own):
             assert job.recipe["tasks"] == list(expected) and list(job.inputs) == ["images"]
             keys.append(job.inputs["images"].key)
     assert keys[0] == keys[1]  # images depend on no share
+
+
+def test_a_claim_without_an_interval_is_not_assessable():
+    """Where without one of the patients nothing is left of a class: a note, and no error."""
+    results = Results(RUN, NOTEBOOK)
+    related_claims.book(results, "second_task_helps_invasion", estimated(np.array([[0.1, np.nan, 0.2]])), 3)
+    (row,) = results.estimates
+    assert not row["assessable"] and row["note"] == "3 patients are too few for an interval"
+    related_claims.book(results, "unlabelled_images_help", estimated(RNG.normal(0.1, 1, (3, 50))), 50, "a note")
+    assert results.estimates[1]["assessable"] and "50 patients; a note" in results.estimates[1]["note"]

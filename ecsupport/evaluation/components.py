@@ -14,6 +14,7 @@ Satterthwaite's one t covers 92 % for three seeds that dominate; Howe's bound ho
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -110,3 +111,20 @@ def crossed(pseudo_values: ArrayLike | Sequence[ArrayLike]) -> tuple[Spread, str
         seeds.append(Factor(float(of_seed.var(ddof=1) / count), count - 1))
         both += float((rest**2).sum() / ((count - 1) * (n - 1) * count * n))
     return spread(patients, seeds, both), SCOPES[0]
+
+
+class Estimate(NamedTuple):
+    """A mean pseudo-value, or a comparison of two, with its 95 % interval, its spread and what it speaks about."""
+
+    value: float
+    low: float
+    high: float
+    spread: Spread
+    scope: str
+
+
+def estimated(pseudo_values: ArrayLike, value: float | None = None) -> Estimate:
+    """The mean of pseudo-values (S, P) with its interval. value: the estimate where it is no mean of these."""
+    value = float(np.mean(pseudo_values)) if value is None else value
+    found, scope = crossed(pseudo_values)
+    return Estimate(value, *found.interval(value), found, scope)

@@ -19,7 +19,7 @@ from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import reproducible
 from ecsupport.evaluation.classification import METRICS
-from ecsupport.evaluation.components import Spread, crossed
+from ecsupport.evaluation.components import Estimate, estimated
 from ecsupport.evaluation.pseudo_values import pseudo_values
 from ecsupport.experiments import cohort, difficulty, networks
 from ecsupport.related import bag_training, bidirectional, fusion, missingness
@@ -219,16 +219,6 @@ def read(run: Run) -> list[Job]:
     return [*jobs, *(scores(run, job) for job in jobs)]
 
 
-class Area(NamedTuple):
-    """An AUC, or a difference of two, with its 95 % interval, its spread and what it speaks about."""
-
-    estimate: float
-    low: float
-    high: float
-    spread: Spread
-    scope: str
-
-
 @dataclass(frozen=True)
 class Outcomes:
     """AUC by reading and condition, on the patients who decide."""
@@ -265,16 +255,14 @@ class Outcomes:
         found = self.area(INDICATOR, at(0.0))
         if found.low <= 0.5 <= found.high:
             return ""
-        return f"which values the manifest lacks tells the class by itself, with an AUC of {found.estimate:.2f}"
+        return f"which values the manifest lacks tells the class by itself, with an AUC of {found.value:.2f}"
 
-    def area(self, reading: str, condition: Condition, less: tuple[str, Condition] | None = None) -> Area:
+    def area(self, reading: str, condition: Condition, less: tuple[str, Condition] | None = None) -> Estimate:
         """An AUC, or how much higher it is than that of `less`; two trainings of one seed are a pair."""
         psi = self.areas[reading][:, CONDITIONS.index(condition)]
         if less:
             psi = psi - self.areas[less[0]][:, CONDITIONS.index(less[1])]  # one row is every training's
-        spread, scope = crossed(psi)
-        estimate = float(psi.mean())
-        return Area(estimate, *spread.interval(estimate), spread, scope)
+        return estimated(psi)
 
 
 def at(rate: float, kind: str = KINDS[0], mechanism: str = MECHANISMS[0]) -> Condition:

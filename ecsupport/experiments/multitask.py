@@ -26,7 +26,7 @@ from ecsupport.core.profiles import Run
 from ecsupport.core.seeds import generator
 from ecsupport.core.training import reproducible
 from ecsupport.evaluation.classification import METRICS
-from ecsupport.evaluation.components import Spread, crossed
+from ecsupport.evaluation.components import Estimate, estimated
 from ecsupport.evaluation.pseudo_values import pseudo_values
 from ecsupport.experiments import cohort, networks
 from ecsupport.related import dense_attention, multitask_training, self_distillation
@@ -268,16 +268,6 @@ def read(run: Run) -> list[Job]:
     return [*jobs, *(scores(run, job) for job in jobs)]
 
 
-class Measured(NamedTuple):
-    """A measure, or a comparison of two, with its 95 % interval, its spread and what it speaks about."""
-
-    estimate: float
-    low: float
-    high: float
-    spread: Spread
-    scope: str
-
-
 @dataclass(frozen=True)
 class Outcomes:
     """Every measure by network and percentage of labels, on the images of those who decide."""
@@ -301,19 +291,17 @@ class Outcomes:
 
     def measured(
         self, name: str, percent: int, measure: str, against: tuple[str, int] | None = None, relative: bool = False
-    ) -> Measured:
+    ) -> Estimate:
         """A measure, or by how much it is higher than that of `against`, where `relative` as a share of that.
 
         Trainings of one seed are a pair. A ratio's error is that of psi_a - (a / b) psi_b over b. KeyError where there
         is no such network or measure.
         """
         psi = self.found[name, percent, measure]
-        estimate = float(psi.mean())
-        if against:
-            other = self.found[*against, measure]
-            base = float(other.mean()) if relative else 1.0
-            ratio = estimate / base if relative else 1.0
-            psi = (psi - ratio * other) / base
-            estimate = ratio - 1 if relative else float(psi.mean())
-        spread, scope = crossed(psi)
-        return Measured(estimate, *spread.interval(estimate), spread, scope)
+        if not against:
+            return estimated(psi)
+        other = self.found[*against, measure]
+        if not relative:
+            return estimated(psi - other)
+        ratio = float(psi.mean() / other.mean())
+        return estimated((psi - ratio * other) / other.mean(), ratio - 1)

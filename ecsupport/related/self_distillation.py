@@ -7,8 +7,8 @@ and p its probability, q* the true and q the predicted proportions, k the predom
     L = L_invasion + L_proportions + labelled D + unlabelled u D',    D = sum_task sum_t w_t KL(teacher t || student).
 Teachers weigh softmax_t(-loss_t) on an image with labels, softmax_t(-entropy_t) on one without; the latter's part u
 rises from 0 to 1 over all steps. The predominant tissue is the one whose share is largest against its mean share: in
-every view the largest share is that of the surroundings. It has outputs of its own: read off q, it would pull the
-shares away from the true ones.
+every view the largest share is that of the surroundings. It has outputs of its own: were it read off q, the loss would
+not be least at the true shares.
 """
 
 from collections.abc import Mapping, Sequence

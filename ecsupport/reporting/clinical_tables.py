@@ -7,6 +7,7 @@ from ecsupport.core.profiles import Run
 from ecsupport.experiments.clinical import CONDITIONS, LOGISTIC, Outcomes, Patients, at, known
 from ecsupport.related.bidirectional import BOTH, DROPOUT, IMAGES, MEAN, NONE, ONE_WAY, SHUFFLED, ZERO
 from ecsupport.related.missingness import BY_AGE, KINDS, MECHANISMS
+from ecsupport.reporting.related_claims import book
 from ecsupport.reporting.results import Results
 
 COLUMNS = ["reading", "kind", "mechanism", "rate", "auc", "low", "high", "scope"]
@@ -45,7 +46,7 @@ def by_rate(outcomes: Outcomes) -> pd.DataFrame:
                 for mechanism in outcomes.mechanisms:
                     for rate in sorted({condition.rate for condition in CONDITIONS}):
                         of = found[at(rate, kind, mechanism)]
-                        rows.append((reading, kind, mechanism, rate, of.estimate, of.low, of.high, of.scope))
+                        rows.append((reading, kind, mechanism, rate, of.value, of.low, of.high, of.scope))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("rate", "auc", "low", "high"), float))
 
 
@@ -64,11 +65,7 @@ def estimate(results: Results, outcomes: Outcomes) -> None:
             results.estimate(claim, None, assessable=False, note=missing)
             continue
         found = outcomes.area(one[0], at(one[1]), (other[0], at(other[1])))
-        note = "; ".join([found.scope, f"{len(outcomes.tested.label):,} patients", *filter(None, [NOTES.get(claim)])])
-        results.estimate(
-            claim, found.estimate, found.low, found.high, degrees=found.spread.degrees, trained=True,
-            n=len(outcomes.tested.label), note=note,
-        )  # fmt: skip
+        book(results, claim, found, len(outcomes.tested.label), *filter(None, [NOTES.get(claim)]))
 
 
 def in_words(table: pd.DataFrame, run: Run) -> str:

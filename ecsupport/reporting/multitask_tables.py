@@ -2,14 +2,15 @@
 
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
 from ecsupport.core.profiles import Run
-from ecsupport.experiments.multitask import AUC, ERROR, MEAN, MEASURES, PREDOMINANT, Measured, Outcomes, lacking, tasks
+from ecsupport.evaluation.components import Estimate
+from ecsupport.experiments.multitask import AUC, ERROR, MEAN, MEASURES, PREDOMINANT, Outcomes, lacking, tasks
 from ecsupport.related.dense_attention import INVASION, PROPORTIONS
 from ecsupport.related.self_distillation import ALONE, MULTITASK, ON_LABELLED, SELF, arms
 from ecsupport.reporting import shown
+from ecsupport.reporting.related_claims import book
 from ecsupport.reporting.results import Results
 
 ALL, QUARTER = 100, 25  # per cent of the labels that may be known
@@ -33,7 +34,7 @@ def by_percent(outcomes: Outcomes) -> pd.DataFrame:
         if (name, percent, measure) in outcomes.found:
             of = outcomes.measured(name, percent, measure)
             rows.append(
-                (name, percent, measure, of.estimate, of.low, of.high, of.scope, outcomes.patients(measure))
+                (name, percent, measure, of.value, of.low, of.high, of.scope, outcomes.patients(measure))
             )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -54,24 +55,18 @@ def estimate(results: Results, outcomes: Outcomes) -> None:
             why = lacking(outcomes.run) or "one tissue is predominant in all images"
             results.estimate(claim, None, assessable=False, note=why)
             continue
-        found, patients = outcomes.measured(*one, measure, other, relative=measure == ERROR), outcomes.patients(measure)
-        if np.isnan([found.estimate, found.low, found.high]).any():
-            results.estimate(claim, None, assessable=False, note=f"{patients} patients are too few for an interval")
-            continue
-        results.estimate(
-            claim, found.estimate, found.low, found.high, degrees=found.spread.degrees, trained=True, n=patients,
-            note="; ".join([found.scope, f"{patients:,} patients", *_beyond_the_mean(outcomes, measure, one, other)]),
-        )  # fmt: skip
+        found = outcomes.measured(*one, measure, other, relative=measure == ERROR)
+        notes = _no_better_than_the_mean(outcomes, measure, one, other)
+        book(results, claim, found, outcomes.patients(measure), *notes)
 
 
-def _beyond_the_mean(outcomes: Outcomes, measure: str, *networks: tuple[str, int]) -> list[str]:
-    """Which of the networks tell shares no better than their mean does."""
-    found = [
-        f"{name} is no better than the {MEAN}"
+def _no_better_than_the_mean(outcomes: Outcomes, measure: str, *networks: tuple[str, int]) -> list[str]:
+    """Which of the networks tell shares not measurably better than their mean does."""
+    return [
+        f"{name} is not measurably better than the {MEAN}"
         for name, percent in networks
         if measure == ERROR and outcomes.measured(name, percent, measure, (MEAN, percent)).high > 0
     ]
-    return found
 
 
 def in_words(outcomes: Outcomes) -> str:
@@ -88,8 +83,8 @@ def in_words(outcomes: Outcomes) -> str:
     return found + brief + alone
 
 
-def _interval(of: Measured) -> str:
-    return shown.estimated(of.estimate, of.low, of.high, "+.3f").replace("-", "−")
+def _interval(of: Estimate) -> str:
+    return shown.estimated(of.value, of.low, of.high, "+.3f").replace("-", "−")
 
 
 def teachers(run: Run) -> pd.DataFrame:
